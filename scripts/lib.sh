@@ -7,7 +7,7 @@ set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$repo/build
-mkdir -p "$build"
+mkdir -p "$build/log"
 
 # A foreign python first in PATH (pyenv, conda) would be used by meson and by
 # QEMU's configure without having the packages they ask for.
@@ -16,34 +16,45 @@ export PATH
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export LC_ALL=C.UTF-8
 
+# A step's output goes to its log; what the user must read goes around it.
+if [ -z "${VBU_TERMINAL_FD:-}" ]; then
+    exec 3>&2
+    export VBU_TERMINAL_FD=3
+fi
+
 # die SENTENCE: cause and remedy, and nothing after it.
 die() {
-    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
-    exit 1
-}
-
-say() {
-    printf '%s\n' "$*"
+    printf 'error: %s\n' "$*" >&3
+    exit 99
 }
 
 warn() {
-    printf 'warning: %s\n' "$*" >&2
+    printf 'warning: %s\n' "$*" >&3
 }
 
-# step NAME COMMAND...: run COMMAND in this shell with its output in
-# build/log/NAME.log; say what is done and how long it took. A failure shows
-# the end of the log.
+# step NAME COMMAND...: say what is done and how long it took, with COMMAND's
+# output in build/log. COMMAND says itself what is wrong (by die) or the end of
+# its output is shown.
 step() {
-    local name=$1 started=$SECONDS log
+    local name=$1 started=$SECONDS log status=0
     shift
-    log=$build/log/$(printf '%s' "$name" | tr -c 'A-Za-z0-9.\n' '-').log
-    mkdir -p "$build/log"
+    log=$build/log/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9.' '-').log
     printf '%s ...\n' "$name"
-    if ! ( set -e; "$@" ) >"$log" 2>&1 </dev/null; then
-        tail -n 20 "$log" >&2
-        die "'$name' failed after $((SECONDS - started)) s; the whole output is in ${log#"$repo"/}"
-    fi
-    printf '%s: done in %s s\n' "$name" "$((SECONDS - started))"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    case $status in
+    0)
+        printf '%s: done in %s s\n' "$name" "$((SECONDS - started))"
+        ;;
+    99)
+        exit 1
+        ;;
+    *)
+        tail -n 20 "$log" >&3
+        printf "error: '%s' failed after %s s; its output is in %s\n" \
+            "$name" "$((SECONDS - started))" "${log#"$repo"/}" >&3
+        exit 1
+        ;;
+    esac
 }
 
 # put FILE: make FILE hold what comes in on standard input, and leave it

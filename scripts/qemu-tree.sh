@@ -7,18 +7,24 @@
 # so that other versions of QEMU are served as long as those lines exist.
 #
 # Each edited file is made anew from its original (kept in
-# build/qemu-original), and written only if that changes it. A run that has
+# build/qemu-src/.vbu), and written only if that changes it. A run that has
 # nothing to do therefore makes ninja do nothing.
 
 . "$(dirname "$0")/lib.sh"
 
 tree=$build/qemu-src
-original=$build/qemu-original
+original=$tree/.vbu/original
 [ -f "$tree/meson.build" ] ||
     die "there is no QEMU source in ${tree#"$repo"/}; run ./configure first"
 
-staged=$(mktemp -d "$build/qemu-tree.XXXXXX")
-trap 'rm -rf "$staged"' EXIT
+mkdir -p "$original"
+exec 4>"$tree/.vbu/lock"
+flock 4
+
+scratch=$(mktemp -d "$build/qemu-tree.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+staged=$scratch/staged
+mkdir "$staged"
 
 ### Rules
 
@@ -50,11 +56,10 @@ insert_after() {
     count=$(grep -cFx -e "$line" "$staged/$file" || true)
     [ "$count" = 1 ] ||
         die "QEMU's $file has the line '$line' $count times instead of once; use QEMU 10.0 or adapt the rule in scripts/qemu-tree.sh"
-    cat >"$staged/.insert"
+    cat >"$scratch/lines"
     # sed's r reads the file as it is; the address is the line's number, so
     # that nothing in LINE is taken for a pattern.
-    sed -i "$(grep -nFx -e "$line" "$staged/$file" | cut -d: -f1)r $staged/.insert" "$staged/$file"
-    rm "$staged/.insert"
+    sed -i "$(grep -nFx -e "$line" "$staged/$file" | cut -d: -f1)r $scratch/lines" "$staged/$file"
 }
 
 # ours PATTERN...: the names (without directory) of this repository's files.
@@ -158,7 +163,7 @@ fi
 ### Into the tree
 
 # The links first: an edited meson.build names them.
-laid=$build/qemu-tree.links
+laid=$tree/.vbu/links
 touch "$laid"
 (
     cd "$repo"
@@ -187,13 +192,12 @@ while read -r file; do
 done <"$laid.new"
 mv "$laid.new" "$laid"
 
-(cd "$staged" && find . -type f -printf '%P\n' | sort) >"$build/.edited"
-(cd "$original" 2>/dev/null && find . -type f ! -name '*.tmp' -printf '%P\n' | sort) >"$build/.originals" || true
+(cd "$staged" && find . -type f -printf '%P\n' | sort) >"$scratch/edited"
+(cd "$original" && find . -type f ! -name '*.tmp' -printf '%P\n' | sort) >"$scratch/originals"
 while read -r file; do
     put "$tree/$file" <"$staged/$file"
-done <"$build/.edited"
+done <"$scratch/edited"
 # A rule that fell silent gives the file back.
-comm -13 "$build/.edited" "$build/.originals" | while read -r file; do
+comm -13 "$scratch/edited" "$scratch/originals" | while read -r file; do
     put "$tree/$file" <"$original/$file"
 done
-rm -f "$build/.edited" "$build/.originals"
