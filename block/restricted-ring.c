@@ -1,0 +1,196 @@
+/*
+ * A restricted io_uring that somebody else fills
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <sys/syscall.h>
+#include "qapi/error.h"
+#include "qemu/atomic.h"
+#include "qemu/cutils.h"
+#include "block/restricted-ring.h"
+#include "trace.h"
+
+struct RestrictedRing {
+    int fd;
+    void *ring_mem;
+    RestrictedRingLayout layout;
+};
+
+long restricted_ring_syscall(long nr, long a, long b, long c, long d, long e)
+{
+    long ret = syscall(nr, a, b, c, d, e, 0);
+
+    return ret < 0 ? -errno : ret;
+}
+
+static const struct {
+    const char *what;
+    const char *since;
+} steps[] = {
+    [RESTRICTED_RING_CREATE] = {
+        "create a disabled ring in given memory (io_uring_setup with SQPOLL, "
+        "R_DISABLED, NO_MMAP, NO_SQARRAY)", "6.6" },
+    [RESTRICTED_RING_FILES] = {
+        "register the disk as the ring's file (IORING_REGISTER_FILES)", "5.1" },
+    [RESTRICTED_RING_EVENTFD] = {
+        "register the ring's eventfd (IORING_REGISTER_EVENTFD)", "5.2" },
+    [RESTRICTED_RING_WORKERS] = {
+        "bound the ring's worker threads (IORING_REGISTER_IOWQ_MAX_WORKERS)",
+        "5.15" },
+    [RESTRICTED_RING_RESTRICT] = {
+        "restrict the ring (IORING_REGISTER_RESTRICTIONS)", "5.10" },
+    [RESTRICTED_RING_ENABLE] = {
+        "enable the ring (IORING_REGISTER_ENABLE_RINGS)", "5.10" },
+};
+
+/* Why the kernel says @err at @step, and what to do about it. */
+static void set_step_error(Error **errp, RestrictedRingStep step, int err)
+{
+    const char *hint = "";
+
+    if (step == RESTRICTED_RING_CREATE) {
+        switch (err) {
+        case ENOSYS:
+            hint = ": this kernel or a seccomp filter (a container's, as a "
+                   "rule) has no io_uring; allow io_uring_setup, "
+                   "io_uring_enter and io_uring_register there";
+            break;
+        case EPERM:
+            hint = ": io_uring is switched off for this user; see sysctl "
+                   "kernel.io_uring_disabled and the container's seccomp "
+                   "profile";
+            break;
+        case ENOMEM:
+            hint = ": the ring's memory counts against RLIMIT_MEMLOCK; raise "
+                   "it (ulimit -l)";
+            break;
+        case EINVAL:
+            hint = ": use Linux 6.12 or later, and sqpoll-cpu only with a CPU "
+                   "that this process may run on";
+            break;
+        }
+    } else if (err == EINVAL) {
+        hint = ": use Linux 6.12 or later";
+    }
+    error_setg(errp, "cannot %s: %s (in Linux since %s)%s",
+               steps[step].what, strerror(err), steps[step].since, hint);
+}
+
+RestrictedRing *restricted_ring_new(const RestrictedRingParams *params,
+                                    Error **errp)
+{
+    RestrictedRing *ring;
+    RestrictedRingLayout layout;
+    RestrictedRingStep step;
+    int fd;
+
+    fd = restricted_ring_prepare(params, &layout, &step);
+    if (fd < 0) {
+        set_step_error(errp, step, -fd);
+        return NULL;
+    }
+
+    ring = g_new(RestrictedRing, 1);
+    *ring = (RestrictedRing) {
+        .fd = fd,
+        .ring_mem = params->ring_mem,
+        .layout = layout,
+    };
+    trace_restricted_ring_new(ring, fd, layout.sq_entries, layout.cq_entries,
+                              params->readonly, params->iopoll);
+    return ring;
+}
+
+bool restricted_ring_enable(RestrictedRing *ring, Error **errp)
+{
+    int ret = restricted_ring_core_enable(ring->fd);
+
+    trace_restricted_ring_enable(ring, ret);
+    if (ret < 0) {
+        set_step_error(errp, RESTRICTED_RING_ENABLE, -ret);
+        return false;
+    }
+    return true;
+}
+
+void restricted_ring_wakeup(RestrictedRing *ring)
+{
+    int ret = restricted_ring_core_wakeup(ring->fd);
+
+    trace_restricted_ring_wakeup(ring, ret);
+}
+
+const RestrictedRingLayout *restricted_ring_layout(const RestrictedRing *ring)
+{
+    return &ring->layout;
+}
+
+int restricted_ring_fd(const RestrictedRing *ring)
+{
+    return ring->fd;
+}
+
+/* The number behind @key in @text, which holds one "Key:\tvalue" a line. */
+static bool find_number(const char *text, const char *key, uint32_t *value)
+{
+    const char *line = strstr(text, key);
+    uint64_t number;
+
+    if (!line || parse_uint(line + strlen(key), NULL, 10, &number) == -EINVAL) {
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+static bool counters_from_fdinfo(RestrictedRing *ring,
+                                 RestrictedRingCounters *counters)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", ring->fd);
+    /* What we look for stands before the list of requests and completions,
+     * which can be long. */
+    char text[1024];
+    ssize_t len;
+    int fd;
+
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    len = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (len <= 0) {
+        return false;
+    }
+    text[len] = 0;
+    return find_number(text, "CachedSqHead:\t", &counters->submitted) &&
+           find_number(text, "CachedCqTail:\t", &counters->completed);
+}
+
+void restricted_ring_get_counters(RestrictedRing *ring,
+                                  RestrictedRingCounters *counters)
+{
+    const char *mem = ring->ring_mem;
+
+    /* fdinfo says nothing while the SQPOLL thread holds the ring's lock. */
+    for (int i = 0; i < 20; i++) {
+        if (counters_from_fdinfo(ring, counters)) {
+            counters->from_kernel = true;
+            return;
+        }
+    }
+    *counters = (RestrictedRingCounters) {
+        .submitted = qatomic_read((uint32_t *)(mem + ring->layout.sq_head)),
+        .completed = qatomic_read((uint32_t *)(mem + ring->layout.cq_tail)),
+    };
+}
+
+void restricted_ring_free(RestrictedRing *ring)
+{
+    if (ring) {
+        trace_restricted_ring_free(ring, ring->fd);
+        close(ring->fd);
+        g_free(ring);
+    }
+}

@@ -1,0 +1,75 @@
+/*
+ * virtio-blk-uring: what its source files share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * All functions want the BQL held unless they say otherwise.
+ */
+#ifndef HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H
+#define HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H
+
+#include "hw/qdev-properties.h"
+#include "hw/virtio/virtio-blk-uring.h"
+
+/* An iovec array longer than UIO_MAXIOV is refused by the kernel; short ones
+ * keep a guest's requests small. */
+#define VIRTIO_BLK_URING_MAX_SEGMENTS   254
+#define VIRTIO_BLK_URING_MAX_BYTES      (4 * MiB)
+/* An SQ of more entries than the kernel completes in a round lets requests
+ * pile up in the kernel; 32 is what SQPOLL takes. */
+#define VIRTIO_BLK_URING_SQ_ENTRIES     32
+/* io-wq threads of a kind for one ring: requests that would block. */
+#define VIRTIO_BLK_URING_MAX_WORKERS    8
+/* What page size the ring memory has to be aligned to, log2. */
+#define VIRTIO_BLK_URING_RING_ALIGN     12
+#define VIRTIO_BLK_URING_MAX_WINDOWS    16
+
+/* virtio-blk-uring-path.c: the path of the requests */
+void virtio_blk_uring_path_init(VirtIOBlkUring *s);
+/* Takes away the rings, if there are any. */
+void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s);
+
+/* The parameters of ring @index, save for its memory, file and eventfd. */
+void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
+                                  RestrictedRingParams *params);
+/* VIRTQUEUE -> RING, or stays with s->reason and s->error set. */
+void virtio_blk_uring_activate(VirtIOBlkUring *s);
+/* RING -> SUSPENDING: asks the driver to drain; it has 10 s for that. */
+void virtio_blk_uring_suspend(VirtIOBlkUring *s, uint32_t reason);
+/* SUSPENDING -> VIRTQUEUE, on the driver's word that it has drained. */
+void virtio_blk_uring_suspended(VirtIOBlkUring *s);
+/* RING, SUSPENDING -> DEAD.  When it returns nothing of the rings can still
+ * reach the disk or guest memory. */
+void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason);
+/* DEAD -> VIRTQUEUE, on the driver's word that nothing is lost. */
+void virtio_blk_uring_buried(VirtIOBlkUring *s);
+/* Any state -> VIRTQUEUE, as after power-on. */
+void virtio_blk_uring_path_reset(VirtIOBlkUring *s);
+/* Whether an ACTIVATE would be welcome. */
+bool virtio_blk_uring_activatable(VirtIOBlkUring *s);
+/* Wakes the SQPOLL thread of ring @index.  Any thread. */
+void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index);
+const char *virtio_blk_uring_state_name(uint32_t state);
+const char *virtio_blk_uring_reason_name(uint32_t reason);
+
+/* virtio-blk-uring-config.c: our part of the config space */
+void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config);
+/* @config is what the guest has just written to; brought up to date. */
+void virtio_blk_uring_set_config(VirtIOBlkUring *s, uint8_t *config);
+
+/* virtio-blk-uring-probe.c: finds out at start what could fail later.  Sets
+ * s->layout and s->mem_align. */
+bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp);
+
+/* virtio-blk-uring-qom.c: properties to look at and to set at run time */
+extern const PropertyInfo virtio_blk_uring_prop_passthrough;
+extern const PropertyInfo virtio_blk_uring_prop_isolation;
+extern const PropertyInfo virtio_blk_uring_prop_path_state;
+void virtio_blk_uring_class_qom(ObjectClass *klass);
+
+enum {
+    VIRTIO_BLK_URING_ISOLATION_PROCESS,
+    VIRTIO_BLK_URING_ISOLATION_NONE,
+};
+
+#endif /* HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H */

@@ -1,0 +1,402 @@
+/*
+ * virtio-blk-uring: a virtio-blk whose data path is a host io_uring
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The device is a virtio-blk in all respects.  A guest driver that knows the
+ * feature bit gives it memory for an io_uring per virtqueue, and from then on
+ * has its requests executed by the host kernel; QEMU rings doorbells.  The
+ * virtqueues stay for what a ring cannot do and for the time without rings.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/module.h"
+#include "block/block.h"
+#include "hw/qdev-properties.h"
+#include "hw/virtio/virtio-blk.h"
+#include "system/block-backend.h"
+#include "system/runstate.h"
+#include "system/tcg.h"
+#include "virtio-blk-uring-internal.h"
+#include "trace.h"
+
+/* What TYPE_VIRTIO_BLK does, for each of what we do instead. */
+static VirtioDeviceClass parent;
+
+static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
+    VirtIOBlock *vblk = VIRTIO_BLK(vdev);
+
+    if (!vblk->ioeventfd_started && !vblk->ioeventfd_disabled) {
+        /* The guest is early.  Starting ioeventfd notifies all queues. */
+        virtio_device_start_ioeventfd(vdev);
+        if (vblk->ioeventfd_started) {
+            return;
+        }
+    }
+    virtio_blk_uring_doorbell(s, virtio_get_queue_index(vq));
+    /* It may be a flush, which the block layer skips if it knows of no
+     * writes. */
+    passthrough_file_note_writes(vblk->blk);
+    virtio_blk_handle_vq(vblk, vq);
+}
+
+static void ram_changed(VirtIOBlkUringRam *ram, bool lost)
+{
+    VirtIOBlkUring *s = container_of(ram, VirtIOBlkUring, ram);
+
+    trace_virtio_blk_uring_ram(s, ram->windows->len, lost);
+    if (lost && (s->state == VIRTIO_BLK_URING_RING ||
+                 s->state == VIRTIO_BLK_URING_SUSPENDING)) {
+        virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_MEMORY);
+    } else if (s->state == VIRTIO_BLK_URING_RING) {
+        /* There is more of it now, which the driver learns with new rings. */
+        virtio_blk_uring_suspend(s, VIRTIO_BLK_URING_REASON_MEMORY);
+    }
+}
+
+static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
+{
+    if (s->state == VIRTIO_BLK_URING_RING ||
+        s->state == VIRTIO_BLK_URING_SUSPENDING) {
+        virtio_blk_uring_kill(s, reason);
+    }
+}
+
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    VirtIOBlkUring *s = opaque;
+
+    if (!running) {
+        /* A stopped guest cannot drain, and a stopped machine does no I/O. */
+        kill_if_running(s, VIRTIO_BLK_URING_REASON_STOPPED);
+    } else if (s->state != VIRTIO_BLK_URING_RING) {
+        virtio_notify_config(VIRTIO_DEVICE(s));
+    }
+}
+
+static uint64_t get_features(VirtIODevice *vdev, uint64_t features,
+                             Error **errp)
+{
+    features = parent.get_features(vdev, features, errp);
+    if (VIRTIO_BLK_URING(vdev)->offered) {
+        virtio_add_feature(&features, VIRTIO_BLK_F_URING);
+    }
+    return features;
+}
+
+static void get_config(VirtIODevice *vdev, uint8_t *config)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
+
+    parent.get_config(vdev, config);
+    if (s->offered) {
+        virtio_blk_uring_get_config(s, config);
+    }
+}
+
+static void set_config(VirtIODevice *vdev, const uint8_t *config)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
+    bool write_cache = blk_enable_write_cache(VIRTIO_BLK(s)->blk);
+
+    parent.set_config(vdev, config);
+    if (!s->offered) {
+        return;
+    }
+    if (blk_enable_write_cache(VIRTIO_BLK(s)->blk) != write_cache) {
+        /* The rings' file was opened for the other kind of writes. */
+        kill_if_running(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    }
+    virtio_blk_uring_set_config(s, vdev->config);
+    /* The next write is told from what stands here. */
+    get_config(vdev, vdev->config);
+}
+
+static void set_status(VirtIODevice *vdev, uint8_t status)
+{
+    if (!(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        kill_if_running(VIRTIO_BLK_URING(vdev), VIRTIO_BLK_URING_REASON_DRIVER);
+    }
+    parent.set_status(vdev, status);
+}
+
+static void reset(VirtIODevice *vdev)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
+
+    virtio_blk_uring_path_reset(s);
+    parent.reset(vdev);
+    if (s->offered) {
+        get_config(vdev, vdev->config);
+    }
+}
+
+/* The transport stops to listen to the guest, as when bus mastering is
+ * switched off. */
+static void stop_ioeventfd(VirtIODevice *vdev)
+{
+    kill_if_running(VIRTIO_BLK_URING(vdev), VIRTIO_BLK_URING_REASON_DRIVER);
+    parent.stop_ioeventfd(vdev);
+}
+
+/* Properties that make no sense or that a ring cannot honour. */
+static bool check_properties(VirtIOBlkUring *s, Error **errp)
+{
+    BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
+    BlockdevOnError rerror = conf->rerror, werror = conf->werror;
+
+    if (s->isolation != VIRTIO_BLK_URING_ISOLATION_NONE) {
+        error_setg(errp, "isolation=process is not there yet, and without it "
+                   "a guest can read and write all of QEMU's memory through "
+                   "the ring; use isolation=none for a guest that you trust, "
+                   "or passthrough=off");
+        return false;
+    }
+    if (!s->sqpoll_idle_ms || s->sqpoll_idle_ms > 60000) {
+        error_setg(errp, "sqpoll-idle-ms is %" PRIu32 ", which is not a time "
+                   "that the kernel keeps; use 1 to 60000", s->sqpoll_idle_ms);
+        return false;
+    }
+    if (s->sqpoll_cpu < -1 || s->sqpoll_cpu >= CPU_SETSIZE) {
+        error_setg(errp, "sqpoll-cpu is %" PRId32 ", which is no CPU; use a "
+                   "CPU number or -1 for any", s->sqpoll_cpu);
+        return false;
+    }
+    if (rerror == BLOCKDEV_ON_ERROR_AUTO) {
+        rerror = blk_get_on_error(conf->blk, true);
+    }
+    if (werror == BLOCKDEV_ON_ERROR_AUTO) {
+        werror = blk_get_on_error(conf->blk, false);
+        if (werror == BLOCKDEV_ON_ERROR_ENOSPC) {
+            /* A drive's default, not somebody's wish. */
+            werror = BLOCKDEV_ON_ERROR_REPORT;
+        }
+    }
+    if (rerror != BLOCKDEV_ON_ERROR_REPORT ||
+        werror != BLOCKDEV_ON_ERROR_REPORT) {
+        error_setg(errp, "%s is set, but errors of a ring go to the guest "
+                   "without QEMU seeing them; use rerror=report,werror=report "
+                   "or passthrough=off",
+                   rerror != BLOCKDEV_ON_ERROR_REPORT ? "rerror" : "werror");
+        return false;
+    }
+    return true;
+}
+
+/* The parent has given its queues a handler that knows no doorbell. */
+static void replace_queue_handlers(VirtIOBlkUring *s)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtQueue *vq;
+
+        virtio_del_queue(vdev, i);
+        vq = virtio_add_queue(vdev, VIRTIO_BLK(s)->conf.queue_size,
+                              handle_output);
+        assert(virtio_get_queue_index(vq) == i);
+    }
+}
+
+static void extend_config(VirtIOBlkUring *s)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    size_t old = vdev->config_len;
+    size_t new = VIRTIO_BLK_URING_CONFIG_OFFSET +
+                 sizeof(struct virtio_blk_uring_config);
+
+    QEMU_BUILD_BUG_ON(sizeof(struct virtio_blk_config) >
+                      VIRTIO_BLK_URING_CONFIG_OFFSET);
+    vdev->config = g_realloc(vdev->config, new);
+    memset((char *)vdev->config + old, 0, new - old);
+    vdev->config_len = new;
+    get_config(vdev, vdev->config);
+}
+
+static void free_rings(VirtIOBlkUring *s)
+{
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        event_notifier_cleanup(&s->rings[i].notifier);
+        qemu_mutex_destroy(&s->rings[i].lock);
+    }
+    g_clear_pointer(&s->rings, g_free);
+    s->num_rings = 0;
+}
+
+static bool alloc_rings(VirtIOBlkUring *s, unsigned num, Error **errp)
+{
+    s->rings = g_new0(VirtIOBlkUringRing, num);
+    for (s->num_rings = 0; s->num_rings < num; s->num_rings++) {
+        VirtIOBlkUringRing *ring = &s->rings[s->num_rings];
+
+        ring->dev = s;
+        ring->index = s->num_rings;
+        ring->poll = ring->index >= num - s->poll_queues;
+        ring->vector = VIRTIO_BLK_URING_NO_VECTOR;
+        if (event_notifier_init(&ring->notifier, 0) < 0) {
+            error_setg_errno(errp, errno, "no eventfd is left for a ring; "
+                             "raise the limit of open files (ulimit -n)");
+            free_rings(s);
+            return false;
+        }
+        qemu_mutex_init(&ring->lock);
+    }
+    return true;
+}
+
+/* All that can fail, before the parent's realize, which we could not undo. */
+static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
+{
+    VirtIOBlkConf *conf = &VIRTIO_BLK(s)->conf;
+    uint32_t queue_size = MAX(conf->queue_size, 4);
+
+    if (!check_properties(s, errp) ||
+        !blkconf_blocksizes(&conf->conf, errp)) {
+        return false;
+    }
+    /* A wrong queue-size is for the parent to refuse. */
+    s->cq_entries = MIN(pow2ceil(queue_size), VIRTQUEUE_MAX_SIZE);
+    s->sq_entries = MIN(VIRTIO_BLK_URING_SQ_ENTRIES, s->cq_entries);
+    if (!virtio_blk_uring_probe(s, errp)) {
+        return false;
+    }
+    if (tcg_enabled()) {
+        warn_report_once("virtio-blk-uring: under TCG, code that the guest "
+                         "reads through a ring into memory that held other "
+                         "code is not noticed; use accel=kvm, or "
+                         "passthrough=off for a disk that programs run from");
+    }
+    return alloc_rings(s, conf->num_queues, errp);
+}
+
+static void realize(DeviceState *dev, Error **errp)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(dev);
+    VirtIOBlkConf *conf = &VIRTIO_BLK(dev)->conf;
+    uint16_t num_queues = conf->num_queues;
+    Error *err = NULL;
+
+    if (num_queues == VIRTIO_BLK_AUTO_NUM_QUEUES) {
+        conf->num_queues = 1;
+    }
+    if (conf->num_queues + s->poll_queues > VIRTIO_QUEUE_MAX) {
+        error_setg(errp, "num-queues=%u and poll-queues=%u are more than the "
+                   "%u queues that a device can have; use fewer",
+                   conf->num_queues, s->poll_queues, VIRTIO_QUEUE_MAX);
+        goto fail;
+    }
+    if (conf->num_queues) {
+        conf->num_queues += s->poll_queues;
+    }
+
+    /* What is wrong with the drive itself the parent says. */
+    s->offered = s->passthrough && conf->num_queues && conf->conf.blk &&
+                 blk_is_inserted(conf->conf.blk);
+    if (s->offered && !prepare_passthrough(s, errp)) {
+        goto fail;
+    }
+
+    parent.realize(dev, &err);
+    if (err) {
+        error_propagate(errp, err);
+        free_rings(s);
+        goto fail;
+    }
+    if (!s->offered) {
+        return;
+    }
+    virtio_blk_uring_path_init(s);
+    virtio_blk_uring_ram_init(&s->ram, ram_changed);
+    replace_queue_handlers(s);
+    extend_config(s);
+    s->vm_state = qdev_add_vm_change_state_handler(dev, vm_state_changed, s);
+    return;
+
+fail:
+    s->offered = false;
+    conf->num_queues = num_queues;
+}
+
+static void unrealize(DeviceState *dev)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(dev);
+
+    if (s->offered) {
+        virtio_blk_uring_path_cleanup(s);
+        qemu_del_vm_change_state_handler(s->vm_state);
+        virtio_blk_uring_ram_cleanup(&s->ram);
+    }
+    parent.unrealize(dev);
+    if (s->offered) {
+        free_rings(s);
+        g_clear_pointer(&s->error, g_free);
+    }
+}
+
+static const Property properties[] = {
+    DEFINE_PROP_UNSIGNED("passthrough", VirtIOBlkUring, passthrough, true,
+                         virtio_blk_uring_prop_passthrough, bool),
+    DEFINE_PROP_SIGNED("isolation", VirtIOBlkUring, isolation,
+                       VIRTIO_BLK_URING_ISOLATION_PROCESS,
+                       virtio_blk_uring_prop_isolation, int),
+    DEFINE_PROP_UINT16("poll-queues", VirtIOBlkUring, poll_queues, 0),
+    DEFINE_PROP_UINT32("sqpoll-idle-ms", VirtIOBlkUring, sqpoll_idle_ms, 20),
+    DEFINE_PROP_INT32("sqpoll-cpu", VirtIOBlkUring, sqpoll_cpu, -1),
+    DEFINE_PROP_UINT16("sqpoll-threads", VirtIOBlkUring, sqpoll_threads, 1),
+    DEFINE_PROP_UNSIGNED_NODEFAULT("path-state", VirtIOBlkUring, state,
+                                   virtio_blk_uring_prop_path_state, uint32_t),
+};
+
+static const struct {
+    const char *name;
+    const char *description;
+} descriptions[] = {
+    { "passthrough", "hand the disk to the guest as an io_uring; may be set at "
+      "run time (on/off)" },
+    { "isolation", "who owns the rings: process (confined to guest RAM), none "
+      "(QEMU, for trusted guests only)" },
+    { "poll-queues", "queues for polling, in addition to num-queues" },
+    { "sqpoll-idle-ms", "time without requests after which the host's SQPOLL "
+      "thread sleeps, in ms" },
+    { "sqpoll-cpu", "host CPU of the SQPOLL threads, -1 for any" },
+    { "sqpoll-threads", "SQPOLL threads that the rings share, 0 for one per "
+      "ring" },
+    { "path-state", "virtqueue/starting/ring/suspending/dead, read-only" },
+};
+
+static void class_init(ObjectClass *klass, void *data)
+{
+    VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
+
+    parent = *vdc;
+    device_class_set_props(DEVICE_CLASS(klass), properties);
+    for (unsigned i = 0; i < ARRAY_SIZE(descriptions); i++) {
+        object_class_property_set_description(klass, descriptions[i].name,
+                                              descriptions[i].description);
+    }
+    virtio_blk_uring_class_qom(klass);
+    DEVICE_CLASS(klass)->desc = "virtio block device that hands a host "
+                                "io_uring to the guest";
+    vdc->realize = realize;
+    vdc->unrealize = unrealize;
+    vdc->get_features = get_features;
+    vdc->get_config = get_config;
+    vdc->set_config = set_config;
+    vdc->set_status = set_status;
+    vdc->reset = reset;
+    vdc->stop_ioeventfd = stop_ioeventfd;
+}
+
+static const TypeInfo types[] = {
+    {
+        .name = TYPE_VIRTIO_BLK_URING,
+        .parent = TYPE_VIRTIO_BLK,
+        .instance_size = sizeof(VirtIOBlkUring),
+        .class_init = class_init,
+    },
+};
+
+DEFINE_TYPES(types)

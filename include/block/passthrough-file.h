@@ -1,0 +1,66 @@
+/*
+ * The host file behind a BlockBackend, opened once more for a passthrough ring
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A ring goes around QEMU's block layer.  What the block layer would have done
+ * on the way must therefore be nothing, which passthrough_file_check() makes
+ * sure of, and what it has to know is told by passthrough_file_note_writes().
+ */
+#ifndef BLOCK_PASSTHROUGH_FILE_H
+#define BLOCK_PASSTHROUGH_FILE_H
+
+#include "qemu/typedefs.h"
+#include "qapi/qapi-types-common.h"
+
+typedef struct PassthroughFile PassthroughFile;
+
+/*
+ * Whether requests of @logical_block_size bytes and multiples of it may go to
+ * the file behind @blk without the block layer: a raw image or host block
+ * device with nothing in between that would change, count, hold back or
+ * redirect them.  If not, sets @errp to what is in the way and what to do.
+ * Main thread, BQL held.
+ */
+bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
+                            Error **errp);
+
+/*
+ * Opens the file behind @blk once more, by an open file description of its
+ * own: with O_DIRECT as the block node has it, and with O_DSYNC if @blk has no
+ * write cache, so that a write is durable when it completes.  Main thread, BQL
+ * held, after passthrough_file_check().
+ */
+PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
+                                       Error **errp);
+
+/* The fd to register with rings.  Stays the file's. */
+int passthrough_file_fd(const PassthroughFile *file);
+
+bool passthrough_file_is_readonly(const PassthroughFile *file);
+
+/*
+ * Closes the fd and waits until the kernel has let go of the file, which it
+ * does when the last ring that it was registered with is gone and the last
+ * request on it is done: from then on nothing of those rings can reach the
+ * disk or the memory that they worked on.  The rings have to be freed before,
+ * or this never returns.  Frees @file.
+ *
+ * Blocks for some 50 ms, and for as long as the storage needs for what is in
+ * flight.
+ */
+void passthrough_file_wait_unused(PassthroughFile *file);
+
+/*
+ * Tells the block layer that the file behind @blk was written to, so that its
+ * next flush is not taken for superfluous.  Any thread.
+ */
+void passthrough_file_note_writes(BlockBackend *blk);
+
+/*
+ * The fd of a file-posix node, which must not be closed or kept, or -1 if @bs
+ * is none.  Implemented within block/file-posix.c.
+ */
+int passthrough_file_posix_fd(BlockDriverState *bs);
+
+#endif /* BLOCK_PASSTHROUGH_FILE_H */

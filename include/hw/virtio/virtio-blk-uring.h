@@ -1,0 +1,119 @@
+/*
+ * virtio-blk-uring: a virtio-blk whose data path is a host io_uring
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_VIRTIO_BLK_URING_H
+#define HW_VIRTIO_BLK_URING_H
+
+#include "hw/virtio/virtio-blk.h"
+#include "block/passthrough-file.h"
+#include "block/restricted-ring.h"
+#include "standard-headers/linux/virtio_blk_uring.h"
+
+#define TYPE_VIRTIO_BLK_URING "virtio-blk-uring-device"
+OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBlkUring, VIRTIO_BLK_URING)
+
+/*
+ * What the transport does for the completion interrupts of a ring.  A
+ * transport that sets none has them delivered as config interrupts.
+ */
+typedef struct VirtIOBlkUringTransportOps {
+    /* Whether the guest may name @vector for a ring. */
+    bool (*vector_valid)(void *opaque, uint16_t vector);
+    /* From here on each signal of @notifier raises @vector.  @interrupts is
+     * increased with each that passes through QEMU.  False: no resources. */
+    bool (*vector_attach)(void *opaque, unsigned ring, uint16_t vector,
+                          EventNotifier *notifier, uint64_t *interrupts);
+    /* The opposite; after it @notifier is nobody's. */
+    void (*vector_detach)(void *opaque, unsigned ring);
+} VirtIOBlkUringTransportOps;
+
+/* Guest RAM as the rings' process has it in its address space. */
+typedef struct VirtIOBlkUringWindow {
+    hwaddr gpa;
+    uint64_t size;
+    void *host;
+    MemoryRegion *mr;           /* referenced */
+} VirtIOBlkUringWindow;
+
+typedef struct VirtIOBlkUringRam VirtIOBlkUringRam;
+/* @lost: what a window led to is gone, or about to go when this returns. */
+typedef void VirtIOBlkUringRamChanged(VirtIOBlkUringRam *ram, bool lost);
+
+struct VirtIOBlkUringRam {
+    MemoryListener listener;
+    GArray *windows;            /* of VirtIOBlkUringWindow, by rising gpa */
+    GArray *next;               /* those of a layout that is being announced */
+    VirtIOBlkUringRamChanged *changed;
+};
+
+/* Watches guest RAM from here on.  BQL held, for all of these. */
+void virtio_blk_uring_ram_init(VirtIOBlkUringRam *ram,
+                               VirtIOBlkUringRamChanged *changed);
+void virtio_blk_uring_ram_cleanup(VirtIOBlkUringRam *ram);
+/* Where the @size bytes from @gpa on lie, or NULL if not in one window. */
+void *virtio_blk_uring_ram_find(VirtIOBlkUringRam *ram, hwaddr gpa,
+                                uint64_t size);
+
+typedef struct VirtIOBlkUringRing {
+    VirtIOBlkUring *dev;
+    unsigned index;
+    bool poll;                  /* no interrupts, the guest polls */
+
+    /* What the driver says, until it says otherwise or resets the device. */
+    uint64_t ring_gpa;
+    uint64_t sqes_gpa;
+    uint16_t vector;
+
+    QemuMutex lock;             /* doorbells come in any thread */
+    RestrictedRing *ring;       /* protected by lock; NULL: no rings */
+    EventNotifier notifier;     /* signalled on completion */
+    bool vector_attached;
+
+    uint64_t submitted;         /* of former rings of this queue */
+    uint64_t completed;
+    uint64_t doorbells;         /* protected by lock */
+    uint64_t interrupts;
+} VirtIOBlkUringRing;
+
+struct VirtIOBlkUring {
+    VirtIOBlock parent_obj;
+
+    /* properties */
+    bool passthrough;
+    int isolation;
+    uint16_t poll_queues;
+    uint32_t sqpoll_idle_ms;
+    int32_t sqpoll_cpu;
+    uint16_t sqpoll_threads;
+
+    /* settled by realize */
+    bool offered;               /* the guest sees VIRTIO_BLK_F_URING */
+    unsigned num_rings;
+    VirtIOBlkUringRing *rings;
+    uint32_t sq_entries;
+    uint32_t cq_entries;
+    uint32_t mem_align;
+    RestrictedRingLayout layout;
+    VMChangeStateEntry *vm_state;
+    const VirtIOBlkUringTransportOps *transport;
+    void *transport_opaque;
+
+    /* the path, BQL held */
+    uint32_t state;             /* VIRTIO_BLK_URING_VIRTQUEUE... */
+    uint32_t reason;            /* VIRTIO_BLK_URING_REASON_... */
+    char *error;                /* of the last activation, or NULL */
+    uint64_t activations;
+    PassthroughFile *file;      /* of the rings, while there are any */
+    Error *block_blocker;
+    Error *migration_blocker;
+    QEMUTimer *suspend_timer;   /* the driver's time for draining */
+    VirtIOBlkUringRam ram;
+
+    /* selectors of the config space */
+    uint16_t window_select;
+    uint16_t queue_select;
+};
+
+#endif /* HW_VIRTIO_BLK_URING_H */
