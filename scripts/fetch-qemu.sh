@@ -44,7 +44,7 @@ else
             die "no Debian source package of QEMU 10 could be downloaded from $source_suites; check the network, or give a source tree with --qemu-source=DIR"
     fi
     # apt has checked the files' hashes against the signed index.
-    dpkg-source --no-check -x "$build"/download/qemu/*.dsc "$tree.part"
+    dpkg-source --no-check --no-copy -x "$build"/download/qemu/*.dsc "$tree.part"
 fi
 
 mkdir "$tree.part/.vbu"

@@ -38,7 +38,9 @@ warn() {
 step() {
     local name=$1 started=$SECONDS log status=0
     shift
-    log=$build/log/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9.' '-').log
+    log=$(printf '%s' "$name" | tr -cs 'A-Za-z0-9.' '-')
+    log=${log#-}
+    log=$build/log/${log%-}.log
     printf '%s ...\n' "$name"
     "$@" >"$log" 2>&1 </dev/null || status=$?
     case $status in

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What can be done after ./configure. Everything is made below build/; the
+# scripts know what is up to date.
+
+scripts := scripts
+PREFIX ?= $(shell cat build/prefix 2>/dev/null || echo /usr/local)
+DESTDIR ?=
+
+emulator := qemu-system-x86_64 qemu-img
+qtests := tests/qtest/qos-test
+units = $(patsubst %.c,%,$(wildcard tests/unit/test-*.c))
+
+.PHONY: all guest guest-module help
+all: configured
+	@$(scripts)/qemu-build.sh $(emulator)
+
+guest-module: configured
+	@$(scripts)/step.sh 'module of the guest' $(scripts)/guest-module.sh
+
+guest: guest-module
+	@$(scripts)/step.sh 'root file system of the guest' $(scripts)/guest-image.sh
+
+# Tests. A machine without io_uring is told so before anything is built.
+.PHONY: check check-unit check-qtest check-guest check-style check-roots
+check: runnable
+	@$(scripts)/qemu-build.sh $(emulator) $(qtests) $(units)
+	@$(MAKE) --no-print-directory guest
+	@$(scripts)/check.py $(CHECK)
+
+check-unit: runnable
+	@$(scripts)/qemu-build.sh $(units)
+	@$(scripts)/check.py $(CHECK) unit
+
+check-qtest: runnable
+	@$(scripts)/qemu-build.sh $(emulator) $(qtests)
+	@$(scripts)/check.py $(CHECK) qtest
+
+check-guest: runnable
+	@$(scripts)/qemu-build.sh $(emulator)
+	@$(MAKE) --no-print-directory guest
+	@$(scripts)/check.py $(CHECK) guest
+
+check-style: configured
+	@$(scripts)/check-style.sh
+
+check-roots:
+	@tests/minimal-root.sh
+
+.PHONY: bench
+bench: runnable
+	@$(scripts)/qemu-build.sh $(emulator)
+	@$(MAKE) --no-print-directory guest
+	@bench/run.sh $(BENCH)
+
+.PHONY: install clean distclean
+install: all
+	@$(scripts)/install.sh '$(DESTDIR)' '$(PREFIX)'
+
+# What was downloaded stays; distclean takes that too.
+clean:
+	-[ ! -f build/qemu/build.ninja ] || ninja -C build/qemu -t clean
+	rm -rf build/guest/module build/guest/root build/guest/modules \
+	    build/guest/initramfs.cpio.gz build/guest/image.inputs \
+	    build/guest/virtio_blk_uring.ko build/tests build/bench
+
+distclean:
+	rm -rf build
+
+.PHONY: configured runnable
+configured:
+	@[ -f build/qemu/build.ninja ] || \
+	    { echo 'error: nothing is configured yet; run ./configure first (see ./configure --help)' >&2; exit 1; }
+
+runnable: configured
+	@$(scripts)/host.sh run
+
+help:
+	@echo 'make               the emulator, build/qemu/qemu-system-x86_64'
+	@echo 'make check         all tests; CHECK=-v lists each, CHECK="-p PATTERN" selects'
+	@echo 'make check-unit    the ring by itself, on this kernel'
+	@echo 'make check-qtest   the device, through libqos; also the tests of QEMU itself'
+	@echo 'make check-guest   a Linux guest with its driver'
+	@echo 'make check-style   checkpatch, sparse and W=1'
+	@echo 'make check-roots   configure and build in a minimal Debian 12 and 13 (root, mmdebstrap)'
+	@echo 'make bench         measure; BENCH="--runtime=10 ..." goes to bench/run.sh'
+	@echo 'make guest-module  the driver of the guest for its kernel, build/guest/virtio_blk_uring.ko'
+	@echo 'make guest         the initramfs of the tests, build/guest/initramfs.cpio.gz'
+	@echo 'make install       DESTDIR and PREFIX [$(PREFIX)] as usual'
+	@echo 'make clean         remove what was built; make distclean: also what was downloaded'
