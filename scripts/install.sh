@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# install.sh DESTDIR PREFIX: the emulator, the guest's driver as DKMS wants it,
+# and the documents. Beside the distribution's QEMU, which lives in /usr.
+
+. "$(dirname "$0")/lib.sh"
+
+prefix=$2
+to=$1$2
+
+[ "$prefix" != /usr ] || [ -n "$1" ] || ! dpkg-query -S /usr/bin/qemu-system-x86_64 >/dev/null 2>&1 ||
+    die "/usr/bin/qemu-system-x86_64 belongs to a package of the distribution; use another prefix, such as /usr/local"
+
+install -d "$to/bin" || die "$to cannot be written to; use sudo, or DESTDIR, or another PREFIX"
+# Its firmware is looked for where Debian's packages put it (see
+# scripts/qemu-configure.sh), so the binary is complete by itself.
+install -s -m 755 "$build/qemu/qemu-system-x86_64" "$to/bin/qemu-system-x86_64"
+
+if [ -e "$repo/guest/linux/dkms.conf" ]; then
+    version=$(sed -n 's/^PACKAGE_VERSION="\?\([^"]*\)"\?$/\1/p' "$repo/guest/linux/dkms.conf")
+    module=$to/src/virtio-blk-uring-$version
+    install -d "$module"
+    install -m 644 "$repo"/guest/linux/* "$repo/include/standard-headers/linux/virtio_blk_uring.h" "$module"
+fi
+
+find "$repo/docs" "$repo/README.md" -type f 2>/dev/null | while read -r file; do
+    install -D -m 644 "$file" "$to/share/doc/virtio-blk-uring/${file#"$repo"/}"
+done
+
+echo "installed below $to: bin/qemu-system-x86_64${module:+, ${module#"$to"/} (for dkms add)}"
