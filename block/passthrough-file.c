@@ -21,7 +21,7 @@ struct PassthroughFile {
 };
 
 /* The node that holds the file: @bs itself, or what a raw node lies on. */
-static BlockDriverState * GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
+static BlockDriverState *GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
 {
     if (!strcmp(bs->drv->format_name, "raw")) {
         return bs->file ? bs->file->bs : NULL;
@@ -132,7 +132,8 @@ static bool mark_description(PassthroughFile *file, Error **errp)
         .l_type = file->readonly ? F_RDLCK : F_WRLCK,
         .l_whence = SEEK_SET,
         /* Nobody else's: another process may hold the same disk read-only. */
-        .l_start = (1LL << 61) + ((off_t)getpid() << 24) + counter++ % (1 << 24),
+        .l_start = (1LL << 61) + ((off_t)getpid() << 24) +
+                   counter++ % (1 << 24),
         .l_len = 1,
     };
 
@@ -228,8 +229,10 @@ void passthrough_file_wait_unused(PassthroughFile *file)
     int64_t start = g_get_monotonic_time();
 
     close(file->fd);
-    /* A blocking lock would need a writable fd, which a read-only disk has
-     * not, and there is no event for a lock that goes. */
+    /*
+     * A blocking lock would need a writable fd, which a read-only disk has
+     * not, and there is no event for a lock that goes.
+     */
     while (is_marked(file)) {
         g_usleep(200);
     }
@@ -247,8 +250,10 @@ void passthrough_file_note_writes(BlockBackend *blk)
 {
     BlockDriverState *bs, *file;
 
-    /* Reading pointers of the graph without its lock is fine here: the node
-     * cannot be exchanged under a device whose rings run. */
+    /*
+     * Reading pointers of the graph without its lock is fine here: the node
+     * cannot be exchanged under a device whose rings run.
+     */
     bs = blk_bs(blk);
     if (!bs) {
         return;

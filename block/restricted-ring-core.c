@@ -56,9 +56,7 @@ static int create(const RestrictedRingParams *params,
      * Neither it nor we can know what the memory's former user left in the
      * indexes, so that none of it may remain.
      */
-    for (size_t i = 0; i < params->ring_size; i++) {
-        ((volatile char *)params->ring_mem)[i] = 0;
-    }
+    __builtin_memset(params->ring_mem, 0, params->ring_size);
 
     fd = restricted_ring_syscall(__NR_io_uring_setup, params->sq_entries,
                                  (long)&p, 0, 0, 0);
@@ -103,8 +101,10 @@ static int set_restrictions(int fd, bool readonly)
     r[n++].sqe_flags = IOSQE_FIXED_FILE;
     r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
     r[n++].sqe_flags = IOSQE_FIXED_FILE;
-    /* Linux 7.0 and later take a list without any register opcode as leave to
-     * use all of them. */
+    /*
+     * Linux 7.0 and later take a list without any register opcode as leave to
+     * use all of them.
+     */
     r[n].opcode = IORING_RESTRICTION_REGISTER_OP;
     r[n++].register_op = IORING_REGISTER_ENABLE_RINGS;
 

@@ -148,8 +148,10 @@ static bool counters_from_fdinfo(RestrictedRing *ring,
                                  RestrictedRingCounters *counters)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", ring->fd);
-    /* What we look for stands before the list of requests and completions,
-     * which can be long. */
+    /*
+     * What we look for stands before the list of requests and completions,
+     * which can be long.
+     */
     char text[1024];
     ssize_t len;
     int fd;

@@ -11,12 +11,16 @@
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-blk-uring.h"
 
-/* An iovec array longer than UIO_MAXIOV is refused by the kernel; short ones
- * keep a guest's requests small. */
+/*
+ * An iovec array longer than UIO_MAXIOV is refused by the kernel; short ones
+ * keep a guest's requests small.
+ */
 #define VIRTIO_BLK_URING_MAX_SEGMENTS   254
 #define VIRTIO_BLK_URING_MAX_BYTES      (4 * MiB)
-/* An SQ of more entries than the kernel completes in a round lets requests
- * pile up in the kernel; 32 is what SQPOLL takes. */
+/*
+ * An SQ of more entries than the kernel completes in a round lets requests
+ * pile up in the kernel; 32 is what SQPOLL takes.
+ */
 #define VIRTIO_BLK_URING_SQ_ENTRIES     32
 /* io-wq threads of a kind for one ring: requests that would block. */
 #define VIRTIO_BLK_URING_MAX_WORKERS    8
@@ -38,8 +42,10 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s);
 void virtio_blk_uring_suspend(VirtIOBlkUring *s, uint32_t reason);
 /* SUSPENDING -> VIRTQUEUE, on the driver's word that it has drained. */
 void virtio_blk_uring_suspended(VirtIOBlkUring *s);
-/* RING, SUSPENDING -> DEAD.  When it returns nothing of the rings can still
- * reach the disk or guest memory. */
+/*
+ * RING, SUSPENDING -> DEAD.  When it returns nothing of the rings can still
+ * reach the disk or guest memory.
+ */
 void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason);
 /* DEAD -> VIRTQUEUE, on the driver's word that nothing is lost. */
 void virtio_blk_uring_buried(VirtIOBlkUring *s);
@@ -57,8 +63,10 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config);
 /* @config is what the guest has just written to; brought up to date. */
 void virtio_blk_uring_set_config(VirtIOBlkUring *s, uint8_t *config);
 
-/* virtio-blk-uring-probe.c: finds out at start what could fail later.  Sets
- * s->layout and s->mem_align. */
+/*
+ * virtio-blk-uring-probe.c: finds out at start what could fail later.  Sets
+ * s->layout and s->mem_align.
+ */
 bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp);
 
 /* virtio-blk-uring-qom.c: properties to look at and to set at run time */

@@ -247,7 +247,8 @@ static void stop_ring(VirtIOBlkUringRing *ring)
  * What bypasses the block layer must not meet what relies on seeing all writes
  * or on having the disk for itself.
  */
-static void GRAPH_RDLOCK block_operations_on(BlockDriverState *bs, Error *blocker)
+static void GRAPH_RDLOCK block_operations_on(BlockDriverState *bs,
+                                             Error *blocker)
 {
     bdrv_op_block_all(bs, blocker);
     if (bs->file) {

@@ -54,7 +54,6 @@ static void set_passthrough_default(ObjectProperty *op, const Property *prop)
 /* May be set at run time: off suspends the path, on has it resumed. */
 const PropertyInfo virtio_blk_uring_prop_passthrough = {
     .type = "bool",
-    .description = "on/off",
     .realized_set_allowed = true,
     .get = get_passthrough,
     .set = set_passthrough,
@@ -93,7 +92,6 @@ static void set_isolation_default(ObjectProperty *op, const Property *prop)
 
 const PropertyInfo virtio_blk_uring_prop_isolation = {
     .type = "VirtIOBlkUringIsolation",
-    .description = "process/none",
     .enum_table = &isolation_lookup,
     .get = get_isolation,
     .set = set_isolation,
@@ -112,7 +110,6 @@ static void get_path_state(Object *obj, Visitor *v, const char *name,
 /* Read-only; a property of the device proper so that "info qtree" shows it. */
 const PropertyInfo virtio_blk_uring_prop_path_state = {
     .type = "str",
-    .description = "virtqueue/starting/ring/suspending/dead, read-only",
     .get = get_path_state,
 };
 
@@ -207,6 +204,4 @@ void virtio_blk_uring_class_qom(ObjectClass *klass)
 {
     object_class_property_add(klass, "path", "VirtIOBlkUringPath", get_path,
                               NULL, NULL, NULL);
-    object_class_property_set_description(klass, "path",
-        "State of the path that requests take, and counters of its rings");
 }

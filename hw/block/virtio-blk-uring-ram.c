@@ -35,14 +35,16 @@ static uint64_t window_end(const VirtIOBlkUringWindow *w)
 
 static void ram_begin(MemoryListener *listener)
 {
-    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam, listener);
+    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam,
+                                          listener);
 
     g_array_set_size(ram->next, 0);
 }
 
 static void ram_add(MemoryListener *listener, MemoryRegionSection *section)
 {
-    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam, listener);
+    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam,
+                                          listener);
     VirtIOBlkUringWindow w, *last;
 
     if (!is_guest_ram(section)) {
@@ -106,7 +108,8 @@ static void unref_all(GArray *windows)
 
 static void ram_commit(MemoryListener *listener)
 {
-    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam, listener);
+    VirtIOBlkUringRam *ram = container_of(listener, VirtIOBlkUringRam,
+                                          listener);
     bool lost = !contains_all(ram->next, ram->windows);
     bool changed = lost || !contains_all(ram->windows, ram->next);
     GArray *old = ram->windows;

@@ -37,8 +37,10 @@ static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
         }
     }
     virtio_blk_uring_doorbell(s, virtio_get_queue_index(vq));
-    /* It may be a flush, which the block layer skips if it knows of no
-     * writes. */
+    /*
+     * It may be a flush, which the block layer skips if it knows of no
+     * writes.
+     */
     passthrough_file_note_writes(vblk->blk);
     virtio_blk_handle_vq(vblk, vq);
 }
@@ -134,8 +136,10 @@ static void reset(VirtIODevice *vdev)
     }
 }
 
-/* The transport stops to listen to the guest, as when bus mastering is
- * switched off. */
+/*
+ * The transport stops to listen to the guest, as when bus mastering is
+ * switched off.
+ */
 static void stop_ioeventfd(VirtIODevice *vdev)
 {
     kill_if_running(VIRTIO_BLK_URING(vdev), VIRTIO_BLK_URING_REASON_DRIVER);
@@ -350,22 +354,10 @@ static const Property properties[] = {
                                    virtio_blk_uring_prop_path_state, uint32_t),
 };
 
-static const struct {
-    const char *name;
-    const char *description;
-} descriptions[] = {
-    { "passthrough", "hand the disk to the guest as an io_uring; may be set at "
-      "run time (on/off)" },
-    { "isolation", "who owns the rings: process (confined to guest RAM), none "
-      "(QEMU, for trusted guests only)" },
-    { "poll-queues", "queues for polling, in addition to num-queues" },
-    { "sqpoll-idle-ms", "time without requests after which the host's SQPOLL "
-      "thread sleeps, in ms" },
-    { "sqpoll-cpu", "host CPU of the SQPOLL threads, -1 for any" },
-    { "sqpoll-threads", "SQPOLL threads that the rings share, 0 for one per "
-      "ring" },
-    { "path-state", "virtqueue/starting/ring/suspending/dead, read-only" },
-};
+static void instance_init(Object *obj)
+{
+    virtio_blk_uring_describe(obj);
+}
 
 static void class_init(ObjectClass *klass, void *data)
 {
@@ -373,10 +365,6 @@ static void class_init(ObjectClass *klass, void *data)
 
     parent = *vdc;
     device_class_set_props(DEVICE_CLASS(klass), properties);
-    for (unsigned i = 0; i < ARRAY_SIZE(descriptions); i++) {
-        object_class_property_set_description(klass, descriptions[i].name,
-                                              descriptions[i].description);
-    }
     virtio_blk_uring_class_qom(klass);
     DEVICE_CLASS(klass)->desc = "virtio block device that hands a host "
                                 "io_uring to the guest";
@@ -395,6 +383,7 @@ static const TypeInfo types[] = {
         .name = TYPE_VIRTIO_BLK_URING,
         .parent = TYPE_VIRTIO_BLK,
         .instance_size = sizeof(VirtIOBlkUring),
+        .instance_init = instance_init,
         .class_init = class_init,
     },
 };

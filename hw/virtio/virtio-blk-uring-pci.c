@@ -254,8 +254,10 @@ static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
     }
     queues = conf->num_queues + s->poll_queues;
     if (proxy->nvectors == DEV_NVECTORS_UNSPECIFIED) {
-        /* One for the configuration, one for each virtqueue, and one for each
-         * ring that interrupts. */
+        /*
+         * One for the configuration, one for each virtqueue, and one for each
+         * ring that interrupts.
+         */
         proxy->nvectors = MIN(1 + queues + (s->passthrough ?
                                             conf->num_queues : 0),
                               PCI_MSIX_FLAGS_QSIZE + 1);
@@ -296,6 +298,7 @@ static void pci_instance_init(Object *obj)
                                 TYPE_VIRTIO_BLK_URING);
     object_property_add_alias(obj, "bootindex", OBJECT(&pci->vdev),
                               "bootindex");
+    virtio_blk_uring_describe(obj);
 }
 
 static const Property pci_properties[] = {

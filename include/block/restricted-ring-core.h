@@ -15,8 +15,10 @@
 #include <stdint.h>
 #include <linux/io_uring.h>
 
-/* The steps in the order in which they are taken, which is the argument for
- * safety: nothing can run before what may run is settled for good. */
+/*
+ * The steps in the order in which they are taken, which is the argument for
+ * safety: nothing can run before what may run is settled for good.
+ */
 typedef enum RestrictedRingStep {
     RESTRICTED_RING_CREATE,     /* io_uring_setup(), R_DISABLED */
     RESTRICTED_RING_FILES,      /* fixed file 0 */
@@ -32,14 +34,14 @@ typedef struct RestrictedRingParams {
     void *sqe_mem;          /* SQEs, page aligned, owner: caller */
     size_t sqe_size;        /* bytes behind @sqe_mem */
     unsigned sq_entries;    /* power of 2, 1 to 32768 */
-    unsigned cq_entries;    /* power of 2, >= sq_entries, up to 65536 */
+    unsigned cq_entries;    /* power of 2, sq_entries to 65536 */
     unsigned idle_ms;       /* SQPOLL sleeps after so long; 0 means 1 s */
     unsigned max_workers;   /* io-wq threads of each kind, 0: kernel's choice */
     int cpu;                /* CPU of the SQPOLL thread, -1: any */
     int attach_fd;          /* ring whose SQPOLL thread to share, -1: own */
     int file_fd;            /* becomes fixed file 0; may be closed afterwards */
     int event_fd;           /* signalled on completion, -1: none */
-    bool iopoll;            /* IORING_SETUP_IOPOLL: completions are polled for */
+    bool iopoll;            /* IORING_SETUP_IOPOLL: poll the device */
     bool readonly;          /* WRITEV is not among the allowed opcodes */
 } RestrictedRingParams;
 

@@ -38,8 +38,10 @@ RestrictedRing *restricted_ring_new(const RestrictedRingParams *params,
 /* Lets the SQPOLL thread begin.  To be called once. */
 bool restricted_ring_enable(RestrictedRing *ring, Error **errp);
 
-/* Wakes the SQPOLL thread of an enabled ring; any number of times, from any
- * thread. */
+/*
+ * Wakes the SQPOLL thread of an enabled ring; any number of times, from any
+ * thread.
+ */
 void restricted_ring_wakeup(RestrictedRing *ring);
 
 const RestrictedRingLayout *restricted_ring_layout(const RestrictedRing *ring);

@@ -21,8 +21,10 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBlkUring, VIRTIO_BLK_URING)
 typedef struct VirtIOBlkUringTransportOps {
     /* Whether the guest may name @vector for a ring. */
     bool (*vector_valid)(void *opaque, uint16_t vector);
-    /* From here on each signal of @notifier raises @vector.  @interrupts is
-     * increased with each that passes through QEMU.  False: no resources. */
+    /*
+     * From here on each signal of @notifier raises @vector.  @interrupts is
+     * increased with each that passes through QEMU.  False: no resources.
+     */
     bool (*vector_attach)(void *opaque, unsigned ring, uint16_t vector,
                           EventNotifier *notifier, uint64_t *interrupts);
     /* The opposite; after it @notifier is nobody's. */
@@ -115,5 +117,8 @@ struct VirtIOBlkUring {
     uint16_t window_select;
     uint16_t queue_select;
 };
+
+/* Describes those of @obj's properties that have no description, for help. */
+void virtio_blk_uring_describe(Object *obj);
 
 #endif /* HW_VIRTIO_BLK_URING_H */

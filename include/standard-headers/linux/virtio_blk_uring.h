@@ -38,8 +38,10 @@ enum {
     VIRTIO_BLK_URING_RING       = 2,
     /* The rings run, and the driver is asked to drain them. */
     VIRTIO_BLK_URING_SUSPENDING = 3,
-    /* The rings are gone, with requests in them; nothing of them can still
-     * reach the disk or guest memory. */
+    /*
+     * The rings are gone, with requests in them; nothing of them can still
+     * reach the disk or guest memory.
+     */
     VIRTIO_BLK_URING_DEAD       = 4,
 };
 
