@@ -135,9 +135,10 @@ int restricted_ring_fd(const RestrictedRing *ring)
 static bool find_number(const char *text, const char *key, uint32_t *value)
 {
     const char *line = strstr(text, key);
+    const char *end;
     uint64_t number;
 
-    if (!line || parse_uint(line + strlen(key), NULL, 10, &number) == -EINVAL) {
+    if (!line || parse_uint(line + strlen(key), &end, 10, &number) < 0) {
         return false;
     }
     *value = number;

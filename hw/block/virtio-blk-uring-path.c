@@ -69,6 +69,7 @@ static void set_state(VirtIOBlkUring *s, uint32_t state, uint32_t reason)
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s)
 {
     return s->passthrough && s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
+           virtio_vdev_has_feature(VIRTIO_DEVICE(s), VIRTIO_BLK_F_URING) &&
            runstate_is_running();
 }
 
@@ -364,8 +365,7 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
     Error *err = NULL;
     uint32_t reason;
 
-    if (!virtio_vdev_has_feature(vdev, VIRTIO_BLK_F_URING) ||
-        !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
+    if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
         !virtio_blk_uring_activatable(s)) {
         trace_virtio_blk_uring_not_activatable(s, vdev->status);
         return;

@@ -129,7 +129,9 @@ static void reset(VirtIODevice *vdev)
 {
     VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
 
-    virtio_blk_uring_path_reset(s);
+    if (s->offered) {
+        virtio_blk_uring_path_reset(s);
+    }
     parent.reset(vdev);
     if (s->offered) {
         get_config(vdev, vdev->config);
