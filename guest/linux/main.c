@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * virtio_blk_uring: a virtio block device whose requests the host's kernel
+ * executes
+ *
+ * Drives virtio block devices that offer VIRTIO_BLK_F_URING and leaves all
+ * others to virtio_blk.  docs/specs/virtio-blk-uring.rst is what it is written
+ * to.  This file: the driver and its disk, as blk-mq and virtio see them.
+ */
+#include <linux/blk-mq-virtio.h>
+#include <linux/hdreg.h>
+#include <linux/idr.h>
+#include <linux/interrupt.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/virtio_ring.h>
+
+#include "vbu.h"
+
+static bool passthrough = true;
+module_param(passthrough, bool, 0444);
+MODULE_PARM_DESC(passthrough,
+		 "Use the host's io_uring; N: virtqueues only (default Y)");
+
+static unsigned int queue_depth;
+module_param(queue_depth, uint, 0444);
+MODULE_PARM_DESC(queue_depth,
+		 "Requests in flight per queue; 0: as many as the device takes (default 0)");
+
+static unsigned int io_timeout = 30;
+module_param(io_timeout, uint, 0444);
+MODULE_PARM_DESC(io_timeout,
+		 "Seconds after which the driver looks what became of a request (default 30)");
+
+static unsigned int give_up = 4;
+module_param(give_up, uint, 0644);
+MODULE_PARM_DESC(give_up,
+		 "Times that io_timeout may pass for a request in a ring before the driver has the rings taken away and does it over a virtqueue; 0: never (default 4)");
+
+struct workqueue_struct *vbu_wq;
+static DEFINE_IDA(vbu_ida);
+
+static blk_status_t vbu_queue_rq(struct blk_mq_hw_ctx *hctx,
+				 const struct blk_mq_queue_data *bd)
+{
+	struct vbu_queue *q = hctx->driver_data;
+	struct request *rq = bd->rq;
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+	blk_status_t status;
+	struct vbu_op op;
+
+	/* Set by vbu_requeue(), for requests that have a history. */
+	if (!(rq->rq_flags & RQF_DONTPREP)) {
+		r->flags = 0;
+		r->tries = 0;
+		r->timeouts = 0;
+	}
+	blk_mq_start_request(rq);
+	/* Pairs with vbu_open(); RCU, which blk-mq holds, with vbu_close(). */
+	if (smp_load_acquire(&q->open) &&
+	    !(r->flags & VBU_REQ_VIRTQUEUE) && vbu_ring_prepare(q, rq, &op)) {
+		status = vbu_ring_submit(q, rq, &op, bd->last);
+		if (bd->last && READ_ONCE(q->vq_unkicked))
+			vbu_vq_kick(q);
+	} else {
+		status = vbu_vq_submit(q, rq, bd->last);
+		if (bd->last && READ_ONCE(q->tail) != READ_ONCE(q->published))
+			vbu_ring_publish(q);
+	}
+	return status;
+}
+
+static void vbu_commit_rqs(struct blk_mq_hw_ctx *hctx)
+{
+	struct vbu_queue *q = hctx->driver_data;
+
+	if (READ_ONCE(q->tail) != READ_ONCE(q->published))
+		vbu_ring_publish(q);
+	if (READ_ONCE(q->vq_unkicked))
+		vbu_vq_kick(q);
+}
+
+static void vbu_complete(struct request *rq)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+
+	if (r->by_ring)
+		vbu_ring_complete(rq);
+	else
+		vbu_vq_complete(rq);
+}
+
+/* What went over the queue's virtqueue is completed by its interrupt. */
+static int vbu_poll(struct blk_mq_hw_ctx *hctx, struct io_comp_batch *iob)
+{
+	return vbu_ring_reap(hctx->driver_data, iob);
+}
+
+static bool vbu_in_ring(struct vbu_queue *q, struct request *rq)
+{
+	unsigned int tag = READ_ONCE(rq->tag);
+
+	return q->slot && tag < q->vbu->set.queue_depth &&
+	       READ_ONCE(q->slot[tag]) == rq;
+}
+
+static enum blk_eh_timer_return vbu_timeout(struct request *rq)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+	struct vbu_queue *q = vbu_rq_queue(rq);
+	struct vbu *vbu = q->vbu;
+
+	/* An interrupt or a doorbell may be lost, or a poller be gone. */
+	vbu_ring_reap(q, NULL);
+	vbu_vq_done(q->vq);
+	if (!vbu_in_ring(q, rq)) {
+		virtqueue_notify(q->vq);
+		return BLK_EH_RESET_TIMER;
+	}
+	dev_warn_ratelimited(&vbu->vdev->dev,
+			     "[%s] queue %u: the host has had request %d (%s) for %u s\n",
+			     vbu->disk->disk_name, q->index, rq->tag,
+			     blk_op_str(req_op(rq)),
+			     ++r->timeouts * io_timeout);
+	virtqueue_notify(q->vq);
+	if (give_up && r->timeouts >= give_up) {
+		WRITE_ONCE(vbu->give_up, true);
+		vbu_path_kick(vbu);
+	}
+	return BLK_EH_RESET_TIMER;
+}
+
+static int vbu_init_hctx(struct blk_mq_hw_ctx *hctx, void *data,
+			 unsigned int index)
+{
+	struct vbu *vbu = data;
+
+	hctx->driver_data = &vbu->queues[index];
+	vbu->queues[index].hctx = hctx;
+	return 0;
+}
+
+static void vbu_map_queues(struct blk_mq_tag_set *set)
+{
+	struct vbu *vbu = set->driver_data;
+	struct blk_mq_queue_map *map = &set->map[HCTX_TYPE_DEFAULT];
+	unsigned int num = vbu->num_queues - vbu->num_poll;
+
+	map->queue_offset = 0;
+	map->nr_queues = min(num, nr_cpu_ids);
+	if (num <= nr_cpu_ids)
+		blk_mq_virtio_map_queues(map, vbu->vdev, 0);
+	else
+		blk_mq_map_queues(map);
+	if (set->nr_maps <= HCTX_TYPE_POLL)
+		return;
+	set->map[HCTX_TYPE_READ].nr_queues = 0;
+	map = &set->map[HCTX_TYPE_POLL];
+	map->queue_offset = num;
+	map->nr_queues = vbu->num_poll;
+	blk_mq_map_queues(map);
+}
+
+static const struct blk_mq_ops vbu_mq_ops = {
+	.queue_rq	= vbu_queue_rq,
+	.commit_rqs	= vbu_commit_rqs,
+	.complete	= vbu_complete,
+	.poll		= vbu_poll,
+	.timeout	= vbu_timeout,
+	.init_hctx	= vbu_init_hctx,
+	.map_queues	= vbu_map_queues,
+};
+
+/* @id: VIRTIO_BLK_ID_BYTES; not terminated if it is that long */
+int vbu_get_id(struct vbu *vbu, char *id)
+{
+	struct request_queue *queue = vbu->disk->queue;
+	struct request *rq;
+	int err;
+
+	rq = blk_mq_alloc_request(queue, REQ_OP_DRV_IN, 0);
+	if (IS_ERR(rq))
+		return PTR_ERR(rq);
+	err = blk_rq_map_kern(queue, rq, id, VIRTIO_BLK_ID_BYTES, GFP_KERNEL);
+	if (!err)
+		err = blk_status_to_errno(blk_execute_rq(rq, false));
+	blk_mq_free_request(rq);
+	return err;
+}
+
+/* The device may be gone already, so from what was read from it. */
+static int vbu_getgeo(struct block_device *bdev, struct hd_geometry *geo)
+{
+	struct vbu *vbu = bdev->bd_disk->private_data;
+
+	if (vbu->geometry.heads && vbu->geometry.sectors) {
+		geo->cylinders = vbu->geometry.cylinders;
+		geo->heads = vbu->geometry.heads;
+		geo->sectors = vbu->geometry.sectors;
+	} else {
+		/* Any will do; this makes cylinders of 1 MiB. */
+		geo->heads = 64;
+		geo->sectors = 32;
+		geo->cylinders = get_capacity(bdev->bd_disk) / (64 * 32);
+	}
+	return 0;
+}
+
+static void vbu_free(struct vbu *vbu)
+{
+	unsigned int i;
+
+	for (i = 0; i < vbu->num_queues; i++)
+		kfree(vbu->queues[i].sg);
+	kfree(vbu->queues);
+	ida_free(&vbu_ida, vbu->index);
+	kfree(vbu);
+}
+
+/* Somebody may have had it open until long after the device has gone. */
+static void vbu_free_disk(struct gendisk *disk)
+{
+	vbu_free(disk->private_data);
+}
+
+static const struct block_device_operations vbu_fops = {
+	.owner		= THIS_MODULE,
+	.getgeo		= vbu_getgeo,
+	.free_disk	= vbu_free_disk,
+};
+
+/*
+ * Names start with vd because udev's rules go by that, and cannot be those of
+ * virtio_blk, whose minors end before its names have five letters.
+ */
+static void vbu_name_disk(struct vbu *vbu, char *name)
+{
+	char letters[8], *p = letters + sizeof(letters) - 1;
+	int n = vbu->index;
+
+	*p = '\0';
+	do {
+		*--p = 'a' + n % 26;
+		n = n / 26 - 1;
+	} while (n >= 0);
+	snprintf(name, DISK_NAME_LEN, "vduring%s", p);
+}
+
+static int vbu_find_vqs(struct vbu *vbu)
+{
+	/* Which CPUs poll is nothing to the vectors of polled queues. */
+	struct irq_affinity affinity = { .post_vectors = vbu->num_poll };
+	unsigned int i, n = vbu->num_queues;
+	struct virtqueue_info *infos;
+	struct virtqueue **vqs;
+	char (*names)[16];
+	int err = -ENOMEM;
+
+	vqs = kcalloc(n, sizeof(*vqs), GFP_KERNEL);
+	infos = kcalloc(n, sizeof(*infos), GFP_KERNEL);
+	names = kcalloc(n, sizeof(*names), GFP_KERNEL);
+	if (!vqs || !infos || !names)
+		goto out;
+	for (i = 0; i < n; i++) {
+		snprintf(names[i], sizeof(names[i]), "req.%u", i);
+		infos[i].name = names[i];
+		infos[i].callback = vbu_vq_done;
+	}
+	err = virtio_find_vqs(vbu->vdev, n, vqs, infos, &affinity);
+	for (i = 0; !err && i < n; i++)
+		vbu->queues[i].vq = vqs[i];
+out:
+	kfree(names);
+	kfree(infos);
+	kfree(vqs);
+	return err;
+}
+
+static int vbu_alloc_queues(struct vbu *vbu)
+{
+	unsigned int i;
+
+	vbu->queues = kcalloc(vbu->num_queues, sizeof(*vbu->queues),
+			      GFP_KERNEL);
+	if (!vbu->queues) {
+		vbu->num_queues = 0;
+		return -ENOMEM;
+	}
+	for (i = 0; i < vbu->num_queues; i++) {
+		struct vbu_queue *q = &vbu->queues[i];
+
+		q->vbu = vbu;
+		q->index = i;
+		q->vector.index = -1;
+		spin_lock_init(&q->sq_lock);
+		spin_lock_init(&q->cq_lock);
+		spin_lock_init(&q->vq_lock);
+	}
+	return 0;
+}
+
+static int vbu_alloc_sgs(struct vbu *vbu)
+{
+	unsigned int i;
+
+	for (i = 0; i < vbu->num_queues; i++) {
+		struct vbu_queue *q = &vbu->queues[i];
+
+		q->polled = i >= vbu->num_queues - vbu->num_poll;
+		q->sg = kcalloc(vbu->max_segments, sizeof(*q->sg), GFP_KERNEL);
+		if (!q->sg)
+			return -ENOMEM;
+		sg_init_table(q->sg, vbu->max_segments);
+	}
+	return 0;
+}
+
+static int vbu_alloc_tags(struct vbu *vbu)
+{
+	struct blk_mq_tag_set *set = &vbu->set;
+	struct virtqueue *vq = vbu->queues[0].vq;
+
+	set->ops = &vbu_mq_ops;
+	set->nr_hw_queues = vbu->num_queues;
+	set->nr_maps = vbu->num_poll ? HCTX_TYPE_POLL + 1 : 1;
+	set->queue_depth = virtqueue_get_vring_size(vq);
+	if (!virtio_has_feature(vbu->vdev, VIRTIO_RING_F_INDIRECT_DESC))
+		set->queue_depth /= 2;
+	/* The CQ has a place for each request in flight, and not more. */
+	if (vbu->can_ring)
+		set->queue_depth = min(set->queue_depth, vbu->cq_entries);
+	if (queue_depth)
+		set->queue_depth = min(set->queue_depth, queue_depth);
+	set->numa_node = dev_to_node(vbu->vdev->dev.parent);
+	set->cmd_size = struct_size_t(struct vbu_req, iov, vbu->max_segments);
+	set->timeout = io_timeout * HZ;
+	/* The host schedules. */
+	set->flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	set->driver_data = vbu;
+	return blk_mq_alloc_tag_set(set);
+}
+
+static struct vbu *vbu_alloc(struct virtio_device *vdev)
+{
+	struct vbu *vbu = kzalloc(sizeof(*vbu), GFP_KERNEL);
+
+	if (!vbu)
+		return NULL;
+	vbu->index = ida_alloc(&vbu_ida, GFP_KERNEL);
+	if (vbu->index < 0) {
+		kfree(vbu);
+		return NULL;
+	}
+	vbu->vdev = vdev;
+	vbu_path_init(vbu);
+	return vbu;
+}
+
+static void vbu_read_rings(struct vbu *vbu)
+{
+	const char *why = "the module parameter passthrough is N";
+
+	if (passthrough)
+		why = vbu_read_descriptor(vbu);
+	vbu->can_ring = !why;
+	if (why)
+		dev_info(&vbu->vdev->dev,
+			 "requests go over the virtqueues: %s\n", why);
+}
+
+static int vbu_probe(struct virtio_device *vdev)
+{
+	struct queue_limits lim = { };
+	struct gendisk *disk;
+	u16 num_queues = 1;
+	struct vbu *vbu;
+	u64 capacity;
+	int err;
+
+	if (virtio_has_feature(vdev, VIRTIO_BLK_F_MQ))
+		virtio_cread(vdev, struct virtio_blk_config, num_queues,
+			     &num_queues);
+	if (!num_queues) {
+		dev_err(&vdev->dev, "the device has no queue\n");
+		return -EINVAL;
+	}
+	vbu = vbu_alloc(vdev);
+	if (!vbu)
+		return -ENOMEM;
+	vdev->priv = vbu;
+	vbu->num_queues = num_queues;
+	err = vbu_alloc_queues(vbu);
+	if (err)
+		goto free_vbu;
+	vbu_read_rings(vbu);
+	err = vbu_read_limits(vbu, &lim);
+	if (err)
+		goto free_vbu;
+	vbu->max_segments = lim.max_segments;
+	err = vbu_alloc_sgs(vbu);
+	if (err)
+		goto free_vbu;
+	err = vbu_find_vqs(vbu);
+	if (err)
+		goto free_vbu;
+	err = vbu_alloc_tags(vbu);
+	if (err)
+		goto del_vqs;
+	if (vbu->can_ring && vbu_path_alloc(vbu)) {
+		dev_warn(&vdev->dev,
+			 "requests go over the virtqueues: no memory for the rings\n");
+		vbu->can_ring = false;
+	}
+
+	disk = blk_mq_alloc_disk(&vbu->set, &lim, vbu);
+	if (IS_ERR(disk)) {
+		err = PTR_ERR(disk);
+		goto free_rings;
+	}
+	vbu->disk = disk;
+	disk->fops = &vbu_fops;
+	disk->private_data = vbu;
+	vbu_name_disk(vbu, disk->disk_name);
+	set_disk_ro(disk, virtio_has_feature(vdev, VIRTIO_BLK_F_RO));
+	virtio_cread(vdev, struct virtio_blk_config, capacity, &capacity);
+	set_capacity(disk, capacity);
+	vbu_vectors_alloc(vbu);
+
+	virtio_device_ready(vdev);
+	/* Its partitions are read over the virtqueues, see vbu_scan(). */
+	err = device_add_disk(&vdev->dev, disk, vbu_attr_groups);
+	if (err)
+		goto reset;
+	return 0;
+
+reset:
+	virtio_reset_device(vdev);
+	vbu_vectors_free(vbu);
+	put_disk(disk);
+free_rings:
+	vbu_path_free(vbu);
+	blk_mq_free_tag_set(&vbu->set);
+del_vqs:
+	vdev->config->del_vqs(vdev);
+free_vbu:
+	vbu_free(vbu);
+	return err;
+}
+
+/*
+ * Right after probe, and so when config interrupts come at last, which rings
+ * without a vector complete by.
+ */
+static void vbu_scan(struct virtio_device *vdev)
+{
+	vbu_path_update(vdev->priv);
+}
+
+static void vbu_config_changed(struct virtio_device *vdev)
+{
+	vbu_path_config_changed(vdev->priv);
+}
+
+/* The driver's part of the disk goes; what is still open stays as a shell. */
+static void vbu_remove(struct virtio_device *vdev)
+{
+	struct vbu *vbu = vdev->priv;
+
+	if (virtqueue_is_broken(vbu->queues[0].vq))
+		vbu_path_abandon(vbu);
+	else
+		vbu_path_leave(vbu);
+	del_gendisk(vbu->disk);
+	cancel_delayed_work_sync(&vbu->path_work);
+
+	virtio_reset_device(vdev);
+	vbu_vectors_free(vbu);
+	vdev->config->del_vqs(vdev);
+	vbu_path_free(vbu);
+	blk_mq_free_tag_set(&vbu->set);
+	put_disk(vbu->disk);
+}
+
+#ifdef CONFIG_PM_SLEEP
+static int vbu_freeze(struct virtio_device *vdev)
+{
+	struct vbu *vbu = vdev->priv;
+	struct request_queue *queue = vbu->disk->queue;
+
+	vbu_path_leave(vbu);
+	/* Once nothing is in flight, nothing is to come. */
+	blk_mq_freeze_queue(queue);
+	blk_mq_quiesce_queue_nowait(queue);
+	blk_mq_unfreeze_queue(queue);
+	cancel_delayed_work_sync(&vbu->path_work);
+
+	virtio_reset_device(vdev);
+	vbu_vectors_free(vbu);
+	vdev->config->del_vqs(vdev);
+	return 0;
+}
+
+static int vbu_restore(struct virtio_device *vdev)
+{
+	struct vbu *vbu = vdev->priv;
+	int err;
+
+	err = vbu_find_vqs(vbu);
+	if (err)
+		return err;
+	vbu_vectors_alloc(vbu);
+	virtio_device_ready(vdev);
+	blk_mq_unquiesce_queue(vbu->disk->queue);
+	vbu_path_enter(vbu);
+	return 0;
+}
+#endif
+
+/* The core writes features before it asks, so a refusal leaves no trace. */
+static int vbu_validate(struct virtio_device *vdev)
+{
+	if (!virtio_has_feature(vdev, VIRTIO_BLK_F_URING) ||
+	    !virtio_has_feature(vdev, VIRTIO_F_VERSION_1))
+		return -ENODEV;
+	return 0;
+}
+
+static const struct virtio_device_id vbu_ids[] = {
+	{ VIRTIO_ID_BLOCK, VIRTIO_DEV_ANY_ID },
+	{ 0 },
+};
+
+static const unsigned int vbu_features[] = {
+	VIRTIO_BLK_F_SIZE_MAX,
+	VIRTIO_BLK_F_SEG_MAX,
+	VIRTIO_BLK_F_GEOMETRY,
+	VIRTIO_BLK_F_RO,
+	VIRTIO_BLK_F_BLK_SIZE,
+	VIRTIO_BLK_F_FLUSH,
+	VIRTIO_BLK_F_TOPOLOGY,
+	VIRTIO_BLK_F_CONFIG_WCE,
+	VIRTIO_BLK_F_MQ,
+	VIRTIO_BLK_F_DISCARD,
+	VIRTIO_BLK_F_WRITE_ZEROES,
+	VIRTIO_BLK_F_SECURE_ERASE,
+	VIRTIO_BLK_F_URING,
+};
+
+static struct virtio_driver vbu_driver = {
+	.driver.name		= KBUILD_MODNAME,
+	.id_table		= vbu_ids,
+	.feature_table		= vbu_features,
+	.feature_table_size	= ARRAY_SIZE(vbu_features),
+	.validate		= vbu_validate,
+	.probe			= vbu_probe,
+	.scan			= vbu_scan,
+	.remove			= vbu_remove,
+	.config_changed		= vbu_config_changed,
+#ifdef CONFIG_PM_SLEEP
+	.freeze			= vbu_freeze,
+	.restore		= vbu_restore,
+#endif
+};
+
+static int __init vbu_init(void)
+{
+	int err;
+
+	/* Disks that memory is written out to depend on it. */
+	vbu_wq = alloc_workqueue("virtio_blk_uring", WQ_MEM_RECLAIM, 0);
+	if (!vbu_wq)
+		return -ENOMEM;
+	err = register_virtio_driver(&vbu_driver);
+	if (err)
+		destroy_workqueue(vbu_wq);
+	return err;
+}
+
+static void __exit vbu_exit(void)
+{
+	unregister_virtio_driver(&vbu_driver);
+	destroy_workqueue(vbu_wq);
+	ida_destroy(&vbu_ida);
+}
+
+module_init(vbu_init);
+module_exit(vbu_exit);
+
+MODULE_DEVICE_TABLE(virtio, vbu_ids);
+MODULE_DESCRIPTION("Virtio block devices that pass a host io_uring through");
+MODULE_LICENSE("GPL");
