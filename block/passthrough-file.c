@@ -18,7 +18,14 @@ struct PassthroughFile {
     int probe_fd;       /* another one of the same file */
     off_t mark;         /* byte that @fd has locked, see mark_description() */
     bool readonly;
+    BlockDriverState *nodes[2]; /* format and protocol node, referenced */
+    unsigned num_nodes;
+    Error *blocker;     /* of operations on the nodes, NULL: none */
+    QLIST_ENTRY(PassthroughFile) next;
 };
+
+static QLIST_HEAD(, PassthroughFile) reserved =
+    QLIST_HEAD_INITIALIZER(reserved);
 
 /* The node that holds the file: @bs itself, or what a raw node lies on. */
 static BlockDriverState *GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
@@ -166,14 +173,16 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
 {
     g_autofree char *path = NULL;
     PassthroughFile *file;
+    BlockDriverState *bs;
     int node_fd, node_flags, flags;
     const char *name;
 
     GLOBAL_STATE_CODE();
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    name = bdrv_get_device_or_node_name(blk_bs(blk));
-    node_fd = passthrough_file_posix_fd(find_file_node(blk_bs(blk)));
+    bs = blk_bs(blk);
+    name = bdrv_get_device_or_node_name(bs);
+    node_fd = passthrough_file_posix_fd(find_file_node(bs));
     node_flags = fcntl(node_fd, F_GETFL);
     file = g_new(PassthroughFile, 1);
     *file = (PassthroughFile) {
@@ -198,6 +207,13 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     }
     if (!mark_description(file, errp)) {
         goto fail;
+    }
+    file->nodes[file->num_nodes++] = bs;
+    if (find_file_node(bs) != bs) {
+        file->nodes[file->num_nodes++] = find_file_node(bs);
+    }
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        bdrv_ref(file->nodes[i]);
     }
     trace_passthrough_file_open(file, name, file->fd, file->readonly,
                                 flags & O_DIRECT, flags & O_DSYNC);
@@ -224,6 +240,52 @@ bool passthrough_file_is_readonly(const PassthroughFile *file)
     return file->readonly;
 }
 
+void passthrough_file_reserve(PassthroughFile *file, const char *owner)
+{
+    GLOBAL_STATE_CODE();
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    error_setg(&file->blocker, "the disk is passed to the guest as an io_uring "
+               "by '%s', which goes around QEMU; set the device's property "
+               "passthrough to off (qom-set) first", owner);
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        bdrv_op_block_all(file->nodes[i], file->blocker);
+    }
+    QLIST_INSERT_HEAD(&reserved, file, next);
+}
+
+static void end_reservation(PassthroughFile *file)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (!file->blocker) {
+        return;
+    }
+    QLIST_REMOVE(file, next);
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        bdrv_op_unblock_all(file->nodes[i], file->blocker);
+    }
+    error_free(g_steal_pointer(&file->blocker));
+}
+
+bool passthrough_file_permits(BlockDriverState *bs, Error **errp)
+{
+    PassthroughFile *file;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(file, &reserved, next) {
+        for (unsigned i = 0; i < file->num_nodes; i++) {
+            if (file->nodes[i] == bs) {
+                error_setg(errp, "Node '%s' is busy: %s",
+                           bdrv_get_device_or_node_name(bs),
+                           error_get_pretty(file->blocker));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 void passthrough_file_wait_unused(PassthroughFile *file)
 {
     int64_t start = g_get_monotonic_time();
@@ -238,6 +300,10 @@ void passthrough_file_wait_unused(PassthroughFile *file)
     }
     trace_passthrough_file_unused(file, g_get_monotonic_time() - start);
     close(file->probe_fd);
+    end_reservation(file);
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        bdrv_unref(file->nodes[i]);
+    }
     g_free(file);
 }
 

@@ -103,6 +103,25 @@ if [ -f "$repo/block/passthrough-file-posix.c.inc" ]; then
 END
 fi
 
+# Two operations that ask no op blocker.
+if [ -f "$repo/include/block/passthrough-file.h" ]; then
+    for file in block/dirty-bitmap.c block/qapi-system.c; do
+        insert_after "$file" '#include "qapi/error.h"' \
+            <<<'#include "block/passthrough-file.h"'
+    done
+    insert_after block/dirty-bitmap.c \
+        '    bitmap_size = bdrv_getlength(bs);' <<END
+    if (!passthrough_file_permits(bs, errp)) {
+        return NULL;
+    }
+END
+    insert_after block/qapi-system.c '    throttle_config_init(&cfg);' <<END
+    if (!passthrough_file_permits(bs, errp)) {
+        return;
+    }
+END
+fi
+
 device=$(ours 'hw/block/virtio-blk-uring*.c')
 if [ -n "$device" ]; then
     append hw/block/Kconfig <<END

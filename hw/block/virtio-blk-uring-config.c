@@ -53,13 +53,11 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
 {
     const RestrictedRingLayout *l = &s->layout;
     uint32_t block_size = VIRTIO_BLK(s)->conf.conf.logical_block_size;
-    uint64_t features = 1ULL << VIRTIO_BLK_URING_F_DSYNC;
+    uint64_t features = 1ULL << VIRTIO_BLK_URING_F_DSYNC |
+                        1ULL << VIRTIO_BLK_URING_F_VECTOR;
     unsigned windows = s->ram.windows->len;
     Config c;
 
-    if (s->transport) {
-        features |= 1ULL << VIRTIO_BLK_URING_F_VECTOR;
-    }
     c = (Config) {
         .magic = cpu_to_le32(VIRTIO_BLK_URING_MAGIC),
         .version = cpu_to_le16(VIRTIO_BLK_URING_VERSION),

@@ -8,7 +8,6 @@
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
-#include "block/block_int.h"
 #include "exec/address-spaces.h"
 #include "hw/virtio/virtio.h"
 #include "migration/blocker.h"
@@ -177,8 +176,7 @@ static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
         return false;
     }
     if (ring->vector != VIRTIO_BLK_URING_NO_VECTOR &&
-        (!s->transport ||
-         !s->transport->vector_valid(s->transport_opaque, ring->vector))) {
+        !s->transport->vector_valid(s->transport_opaque, ring->vector)) {
         error_setg(errp, "the driver named vector %u for ring %u, which the "
                    "device does not have; raise the device's vectors= or leave "
                    "it out", ring->vector, ring->index);
@@ -244,43 +242,6 @@ static void stop_ring(VirtIOBlkUringRing *ring)
     }
 }
 
-/*
- * What bypasses the block layer must not meet what relies on seeing all writes
- * or on having the disk for itself.
- */
-static void GRAPH_RDLOCK block_operations_on(BlockDriverState *bs,
-                                             Error *blocker)
-{
-    bdrv_op_block_all(bs, blocker);
-    if (bs->file) {
-        bdrv_op_block_all(bs->file->bs, blocker);
-    }
-}
-
-static void block_operations(VirtIOBlkUring *s)
-{
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-
-    error_setg(&s->block_blocker, "the disk is passed to the guest as an "
-               "io_uring by '%s'; set the device's property passthrough to "
-               "off (qom-set) first", device_name(s));
-    block_operations_on(blk_bs(VIRTIO_BLK(s)->blk), s->block_blocker);
-}
-
-static void unblock_operations(VirtIOBlkUring *s)
-{
-    BlockDriverState *bs = blk_bs(VIRTIO_BLK(s)->blk);
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-
-    if (s->block_blocker) {
-        bdrv_op_unblock_all(bs, s->block_blocker);
-        if (bs->file) {
-            bdrv_op_unblock_all(bs->file->bs, s->block_blocker);
-        }
-        error_free(g_steal_pointer(&s->block_blocker));
-    }
-}
-
 static bool block_migration(VirtIOBlkUring *s, Error **errp)
 {
     error_setg(&s->migration_blocker, "the disk of '%s' is passed to the guest "
@@ -301,7 +262,6 @@ static void stop_rings(VirtIOBlkUring *s)
         passthrough_file_wait_unused(g_steal_pointer(&s->file));
         passthrough_file_note_writes(VIRTIO_BLK(s)->blk);
     }
-    unblock_operations(s);
 }
 
 /* The end of all that a ring was: requests take the virtqueues again. */
@@ -337,12 +297,12 @@ static bool start_rings(VirtIOBlkUring *s, Error **errp)
         !block_migration(s, errp)) {
         return false;
     }
-    block_operations(s);
     s->file = passthrough_file_open(vblk->blk, blk_is_writable(vblk->blk),
                                     errp);
     if (!s->file) {
         return false;
     }
+    passthrough_file_reserve(s->file, device_name(s));
     for (unsigned i = 0; i < s->num_rings; i++) {
         if (!start_ring(s, &s->rings[i], errp)) {
             return false;

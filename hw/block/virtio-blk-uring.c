@@ -94,25 +94,31 @@ static void get_config(VirtIODevice *vdev, uint8_t *config)
     VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
 
     parent.get_config(vdev, config);
-    if (s->offered) {
+    if (vdev->config_len > VIRTIO_BLK_URING_CONFIG_OFFSET) {
         virtio_blk_uring_get_config(s, config);
+        s->wce_shown = ((struct virtio_blk_config *)config)->wce;
     }
 }
 
 static void set_config(VirtIODevice *vdev, const uint8_t *config)
 {
     VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
-    bool write_cache = blk_enable_write_cache(VIRTIO_BLK(s)->blk);
 
-    parent.set_config(vdev, config);
-    if (!s->offered) {
+    if (vdev->config_len <= VIRTIO_BLK_URING_CONFIG_OFFSET) {
+        parent.set_config(vdev, config);
         return;
     }
-    if (blk_enable_write_cache(VIRTIO_BLK(s)->blk) != write_cache) {
+    /*
+     * The parent takes each write for one to wce, the only field of its own
+     * that can be written, and @config may be older than the last change.
+     */
+    if (((struct virtio_blk_config *)config)->wce != s->wce_shown) {
+        parent.set_config(vdev, config);
         /* The rings' file was opened for the other kind of writes. */
         kill_if_running(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    } else {
+        virtio_blk_uring_set_config(s, vdev->config);
     }
-    virtio_blk_uring_set_config(s, vdev->config);
     /* The next write is told from what stands here. */
     get_config(vdev, vdev->config);
 }
@@ -133,9 +139,7 @@ static void reset(VirtIODevice *vdev)
         virtio_blk_uring_path_reset(s);
     }
     parent.reset(vdev);
-    if (s->offered) {
-        get_config(vdev, vdev->config);
-    }
+    get_config(vdev, vdev->config);
 }
 
 /*
@@ -154,6 +158,12 @@ static bool check_properties(VirtIOBlkUring *s, Error **errp)
     BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
     BlockdevOnError rerror = conf->rerror, werror = conf->werror;
 
+    if (!s->transport) {
+        error_setg(errp, "passthrough needs a PCI device, whose config space "
+                   "has room for the rings' registers; use "
+                   "virtio-blk-uring-pci or passthrough=off");
+        return false;
+    }
     if (s->isolation != VIRTIO_BLK_URING_ISOLATION_NONE) {
         error_setg(errp, "isolation=process is not there yet, and without it "
                    "a guest can read and write all of QEMU's memory through "
@@ -207,7 +217,7 @@ static void replace_queue_handlers(VirtIOBlkUring *s)
     }
 }
 
-static void extend_config(VirtIOBlkUring *s)
+void virtio_blk_uring_plugged(VirtIOBlkUring *s)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(s);
     size_t old = vdev->config_len;
@@ -216,6 +226,9 @@ static void extend_config(VirtIOBlkUring *s)
 
     QEMU_BUILD_BUG_ON(sizeof(struct virtio_blk_config) >
                       VIRTIO_BLK_URING_CONFIG_OFFSET);
+    if (!s->offered) {
+        return;
+    }
     vdev->config = g_realloc(vdev->config, new);
     memset((char *)vdev->config + old, 0, new - old);
     vdev->config_len = new;
@@ -317,7 +330,6 @@ static void realize(DeviceState *dev, Error **errp)
     virtio_blk_uring_path_init(s);
     virtio_blk_uring_ram_init(&s->ram, ram_changed);
     replace_queue_handlers(s);
-    extend_config(s);
     s->vm_state = qdev_add_vm_change_state_handler(dev, vm_state_changed, s);
     return;
 

@@ -282,7 +282,9 @@ static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
     s->transport_opaque = pci;
     pci->num_vectors = queues;
     pci->vectors = g_new0(RingVector, queues);
-    qdev_realize(DEVICE(s), BUS(&proxy->bus), errp);
+    if (qdev_realize(DEVICE(s), BUS(&proxy->bus), errp)) {
+        virtio_blk_uring_plugged(s);
+    }
 }
 
 static void pci_finalize(Object *obj)

@@ -40,7 +40,22 @@ int passthrough_file_fd(const PassthroughFile *file);
 bool passthrough_file_is_readonly(const PassthroughFile *file);
 
 /*
- * Closes the fd and waits until the kernel has let go of the file, which it
+ * Until passthrough_file_wait_unused(), has the block layer refuse what relies
+ * on seeing all writes or on having the disk for itself: block jobs, snapshots,
+ * resizing, dirty bitmaps, throttling.  The refusal names the device @owner.
+ * Main thread, BQL held.
+ */
+void passthrough_file_reserve(PassthroughFile *file, const char *owner);
+
+/*
+ * False, with @errp set, if @bs is of a file that is reserved.  For operations
+ * that ask no op blocker; configure has block/dirty-bitmap.c and
+ * block/qapi-system.c call this.  Main thread, BQL held.
+ */
+bool passthrough_file_permits(BlockDriverState *bs, Error **errp);
+
+/*
+ * Ends the reservation, closes the fd and waits until the kernel has let go of the file, which it
  * does when the last ring that it was registered with is gone and the last
  * request on it is done: from then on nothing of those rings can reach the
  * disk or the memory that they worked on.  The rings have to be freed before,

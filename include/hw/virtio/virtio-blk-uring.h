@@ -15,8 +15,8 @@
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBlkUring, VIRTIO_BLK_URING)
 
 /*
- * What the transport does for the completion interrupts of a ring.  A
- * transport that sets none has them delivered as config interrupts.
+ * What the transport does for the completion interrupts of a ring.  To be set
+ * before the device is realized.
  */
 typedef struct VirtIOBlkUringTransportOps {
     /* Whether the guest may name @vector for a ring. */
@@ -108,7 +108,6 @@ struct VirtIOBlkUring {
     char *error;                /* of the last activation, or NULL */
     uint64_t activations;
     PassthroughFile *file;      /* of the rings, while there are any */
-    Error *block_blocker;
     Error *migration_blocker;
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
     VirtIOBlkUringRam ram;
@@ -116,7 +115,15 @@ struct VirtIOBlkUring {
     /* selectors of the config space */
     uint16_t window_select;
     uint16_t queue_select;
+    uint8_t wce_shown;          /* wce as the guest last saw it */
 };
+
+/*
+ * To be called by the transport when it has plugged the device: only then does
+ * the config space grow by our part, so that the legacy I/O BAR, which has a
+ * copy of it and little room, stays as it is.
+ */
+void virtio_blk_uring_plugged(VirtIOBlkUring *s);
 
 /* Describes those of @obj's properties that have no description, for help. */
 void virtio_blk_uring_describe(Object *obj);
