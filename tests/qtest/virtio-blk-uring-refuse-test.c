@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest of virtio-blk-uring: what is refused, at start and while rings run,
+ * and whether the sentence says what, why, and what to do instead
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "qapi/error.h"
+#include "qemu/module.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "libqos/virtio-blk-uring-disk.h"
+
+#define GOOD_DRIVE  "-drive if=none,id=drive0,format=raw,file=%s"
+#define GOOD_DEVICE "-device virtio-blk-uring,drive=drive0,isolation=none"
+
+/* At start */
+
+typedef struct Refusal {
+    const char *name;
+    const char *options;        /* %s: the image's path */
+    const char *says[5];        /* all of these; none: starts */
+    bool qcow2;
+} Refusal;
+
+static const Refusal refusals[] = {
+    {
+        /* That the others fail for what they say and not for something else */
+        .name = "nothing",
+        .options = GOOD_DRIVE " " GOOD_DEVICE,
+    }, {
+        .name = "isolation-by-default",
+        .options = GOOD_DRIVE " -device virtio-blk-uring,drive=drive0",
+        .says = { "isolation=process", "isolation=none", "passthrough=off" },
+    }, {
+        .name = "isolation-process",
+        .options = GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "isolation=process",
+        .says = { "isolation=process", "isolation=none", "passthrough=off" },
+    }, {
+        .name = "qcow2",
+        .options = "-drive if=none,id=drive0,format=qcow2,file=%s "
+                   GOOD_DEVICE,
+        .says = { "qcow2", "raw image", "convert", "passthrough=off" },
+        .qcow2 = true,
+    }, {
+        .name = "no-file",
+        .options = "-drive if=none,id=drive0,driver=null-co " GOOD_DEVICE,
+        .says = { "null-co", "raw image", "passthrough=off" },
+    }, {
+        .name = "offset",
+        .options = GOOD_DRIVE ",offset=65536 " GOOD_DEVICE,
+        .says = { "offset=", "all of the file", "passthrough=off" },
+    }, {
+        .name = "size",
+        .options = GOOD_DRIVE ",size=1048576 " GOOD_DEVICE,
+        .says = { "size=", "all of the file", "passthrough=off" },
+    }, {
+        .name = "throttling",
+        .options = GOOD_DRIVE ",throttling.iops-total=100 " GOOD_DEVICE,
+        .says = { "throttled", "escape", "passthrough=off" },
+    }, {
+        .name = "throttle-filter",
+        .options = "-object throttle-group,id=group0,x-iops-total=100 "
+                   "-drive if=none,id=drive0,driver=throttle,"
+                   "throttle-group=group0,file.driver=raw,"
+                   "file.file.driver=file,file.file.filename=%s " GOOD_DEVICE,
+        .says = { "'throttle' filter", "escape", "passthrough=off" },
+    }, {
+        .name = "throttle-filter-below",
+        .options = "-object throttle-group,id=group0,x-iops-total=100 "
+                   "-drive if=none,id=drive0,driver=raw,file.driver=throttle,"
+                   "file.throttle-group=group0,file.file.driver=file,"
+                   "file.file.filename=%s " GOOD_DEVICE,
+        .says = { "throttle", "passthrough=off" },
+    }, {
+        .name = "blkdebug",
+        .options = "-drive if=none,id=drive0,driver=raw,file.driver=blkdebug,"
+                   "file.image.driver=file,file.image.filename=%s "
+                   GOOD_DEVICE,
+        .says = { "blkdebug", "passthrough=off" },
+    }, {
+        .name = "detect-zeroes",
+        .options = GOOD_DRIVE ",detect-zeroes=on " GOOD_DEVICE,
+        .says = { "detect-zeroes", "detect-zeroes=off", "passthrough=off" },
+    }, {
+        .name = "copy-on-read",
+        .options = GOOD_DRIVE ",copy-on-read=on " GOOD_DEVICE,
+        .says = { "copy-on-read", "copy-on-read=off", "passthrough=off" },
+    }, {
+        .name = "werror",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",werror=stop",
+        .says = { "werror", "werror=report", "passthrough=off" },
+    }, {
+        .name = "rerror",
+        .options = GOOD_DRIVE ",rerror=stop " GOOD_DEVICE,
+        .says = { "rerror", "rerror=report", "passthrough=off" },
+    }, {
+        .name = "viommu",
+        .options = "-M q35 -device intel-iommu " GOOD_DRIVE " " GOOD_DEVICE
+                   ",iommu_platform=on,disable-legacy=on",
+        .says = { "iommu_platform=on", "vIOMMU", "iommu_platform=off",
+                  "passthrough=off" },
+    }, {
+        .name = "ats",
+        .options = "-M q35 -device intel-iommu,device-iotlb=on " GOOD_DRIVE
+                   " " GOOD_DEVICE ",ats=on",
+        .says = { "ats=on", "IOMMU", "ats=off", "passthrough=off" },
+    }, {
+        .name = "poll-queues",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",poll-queues=2000",
+        .says = { "poll-queues=2000", "1024", "fewer" },
+    }, {
+        .name = "poll-queues-wrap",
+        .options = GOOD_DRIVE " " GOOD_DEVICE
+                   ",num-queues=2,poll-queues=65535",
+        .says = { "poll-queues=65535", "1024", "fewer" },
+    }, {
+        .name = "sqpoll-cpu",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",sqpoll-cpu=100000",
+        .says = { "sqpoll-cpu", "100000", "-1" },
+    }, {
+        .name = "sqpoll-cpu-negative",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",sqpoll-cpu=-2",
+        .says = { "sqpoll-cpu", "-2", "-1" },
+    }, {
+        /* A number as good as any other, for a CPU that no host has */
+        .name = "sqpoll-cpu-absent",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",sqpoll-cpu=1023",
+        .says = { "CPU", "1023" },
+    }, {
+        .name = "sqpoll-idle",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",sqpoll-idle-ms=0",
+        .says = { "sqpoll-idle-ms", "1 to 60000" },
+    }, {
+        .name = "sqpoll-idle-long",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",sqpoll-idle-ms=60001",
+        .says = { "sqpoll-idle-ms", "1 to 60000" },
+    }, {
+        .name = "no-drive",
+        .options = "-device virtio-blk-uring,isolation=none",
+        .says = { "drive property not set" },
+    }, {
+        .name = "no-medium",
+        .options = "-drive if=none,id=drive0 " GOOD_DEVICE,
+        .says = { "Device needs media, but drive is empty" },
+    }, {
+        .name = "drive-of-another",
+        .options = GOOD_DRIVE " -device virtio-blk-pci,drive=drive0 "
+                   GOOD_DEVICE,
+        .says = { "drive0", "in use" },
+    },
+};
+
+/* Runs QEMU with a monitor that says "quit": it cannot stay. */
+static int run_qemu(const char *options, char **out, char **err)
+{
+    g_autofree char *command = g_strdup_printf(
+        "echo quit | exec %s -M pc -accel qtest -display none -nodefaults -S "
+        "-monitor stdio %s", getenv("QTEST_QEMU_BINARY"), options);
+    char *argv[] = { (char *)"/bin/sh", (char *)"-c", command, NULL };
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    g_spawn_sync(NULL, argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, out, err,
+                 &status, &error);
+    g_assert_no_error(error);
+    g_assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_at_start(const void *opaque)
+{
+    const Refusal *refusal = opaque;
+    g_autofree char *options = NULL;
+    g_autofree char *err = NULL;
+    QVBUDisk *disk = qvbu_disk_new();
+    unsigned i;
+    int status;
+
+    if (refusal->qcow2 && (!have_qemu_img() ||
+                           !mkimg(disk->path, "qcow2", 16))) {
+        g_test_skip("needs qemu-img (QTEST_QEMU_IMG) to make a qcow2 image");
+        return;
+    }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    options = g_strdup_printf(refusal->options, disk->path);
+#pragma GCC diagnostic pop
+    status = run_qemu(options, NULL, &err);
+    g_test_message("exit status %d: %s", status, err);
+    g_assert_cmpint(status, ==, refusal->says[0] ? 1 : 0);
+    for (i = 0; i < ARRAY_SIZE(refusal->says) && refusal->says[i]; i++) {
+        if (!strstr(err, refusal->says[i])) {
+            g_error("'%s' does not say '%s'", err, refusal->says[i]);
+        }
+    }
+}
+
+/* -device virtio-blk-uring,help tells what our own properties are for. */
+static void test_help(void)
+{
+    static const char *const names[] = {
+        "passthrough", "isolation", "poll-queues", "sqpoll-idle-ms",
+        "sqpoll-cpu", "sqpoll-threads",
+    };
+    g_autofree char *out = NULL;
+    g_autofree char *err = NULL;
+    unsigned i;
+
+    g_assert_cmpint(run_qemu("-device virtio-blk-uring,help", &out, &err), ==,
+                    0);
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        g_autofree char *described = g_strdup_printf(
+            "(?m)^ +%s=<[a-zA-Z0-9]+> +- [a-zA-Z]{3,} [a-zA-Z]{2,}", names[i]);
+
+        if (!g_regex_match_simple(described, out, 0, 0)) {
+            g_error("%s has no description in: %s", names[i], out);
+        }
+    }
+}
+
+/* While rings run */
+
+typedef struct Operation {
+    const char *command;
+    const char *arguments;
+    const char *target;         /* the argument that names a file to make */
+} Operation;
+
+static const Operation operations[] = {
+    { "block_resize", "{ 'device': 'drive0', 'size': 1048576 }" },
+    { "drive-backup", "{ 'device': 'drive0', 'sync': 'full' }", "target" },
+    { "drive-mirror", "{ 'device': 'drive0', 'sync': 'full' }", "target" },
+    { "blockdev-snapshot-sync", "{ 'device': 'drive0' }", "snapshot-file" },
+    { "block-commit", "{ 'device': 'drive0' }" },
+    { "block-stream", "{ 'device': 'drive0' }" },
+    { "migrate", "{ 'uri': 'exec:cat >/dev/null' }" },
+};
+
+static QDict *try_operation(QVirtioBlkUring *u, const Operation *operation,
+                            const char *target)
+{
+    QDict *arguments = qobject_to(QDict,
+                                  qobject_from_json(operation->arguments,
+                                                    &error_abort));
+
+    if (operation->target) {
+        qdict_put_str(arguments, operation->target, target);
+    }
+    return qtest_qmp(u->qts, "{ 'execute': %s, 'arguments': %p }",
+                     operation->command, arguments);
+}
+
+static void test_busy(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    QVBUDisk *target = qvbu_disk_new();
+    const char *hint = "passthrough";
+    g_autofree char *hmp = NULL;
+    unsigned i, missing = 0;
+
+    qvbu_start(u, 1);
+    for (i = 0; i < ARRAY_SIZE(operations); i++) {
+        g_autoptr(QDict) reply = try_operation(u, &operations[i],
+                                               target->path);
+        QDict *error = qdict_get_qdict(reply, "error");
+        const char *desc = error ? qdict_get_str(error, "desc") : "done";
+
+        if (!strstr(desc, hint)) {
+            g_test_message("%s: %s", operations[i].command, desc);
+            missing++;
+        }
+    }
+    hmp = qtest_hmp(u->qts, "savevm snapshot0");
+    if (!strstr(hmp, hint)) {
+        g_test_message("savevm: %s", hmp);
+        missing++;
+    }
+    g_assert_cmpuint(missing, ==, 0);
+    qvbu_check_ring(&u->rings[0], data);
+    qvbu_cleanup(u);
+}
+
+/* What the sentences promise: with passthrough off it works. */
+static void test_not_busy(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    QVBUDisk *target = qvbu_disk_new();
+
+    qvbu_disk_fill(data, 0, QVBU_DISK_BYTES, 1);
+    qvbu_start(u, 1);
+    qvbu_set_passthrough(u, false);
+    g_assert_cmpuint(qvbu_command(u, VIRTIO_BLK_URING_CMD_SUSPENDED), ==,
+                     VIRTIO_BLK_URING_VIRTQUEUE);
+
+    qtest_qmp_assert_success(u->qts, "{ 'execute': 'drive-backup',"
+                             " 'arguments': { 'device': 'drive0',"
+                             " 'job-id': 'job0', 'target': %s,"
+                             " 'format': 'raw', 'mode': 'existing',"
+                             " 'sync': 'full' } }", target->path);
+    qtest_qmp_eventwait(u->qts, "BLOCK_JOB_COMPLETED");
+    qvbu_disk_check(target, 0, QVBU_DISK_BYTES, 1);
+
+    qtest_qmp_assert_success(u->qts, "{ 'execute': 'block_resize',"
+                             " 'arguments': { 'device': 'drive0',"
+                             " 'size': %d } }", QVBU_DISK_BYTES * 2);
+    g_assert_cmpuint(qvirtio_config_readq(&u->pci->vdev, 0), ==,
+                     QVBU_DISK_BYTES * 2 / 512);
+
+    qvbu_set_passthrough(u, true);
+    qvbu_await(qvbu_activatable(u));
+    g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
+    qvbu_check_ring(&u->rings[0], data);
+    qvbu_cleanup(u);
+}
+
+/* What came in between makes ACTIVATE fail, and says so. */
+static void test_backend(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+
+    qvbu_negotiate(u, 1, 0);
+    qtest_qmp_assert_success(u->qts, "{ 'execute': 'block-dirty-bitmap-add',"
+                             " 'arguments': { 'node': 'drive0',"
+                             " 'name': 'bitmap0' } }");
+    g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_VIRTQUEUE);
+    g_assert_cmpuint(qvbu_get(u, path_reason), ==,
+                     VIRTIO_BLK_URING_REASON_BACKEND);
+    qvbu_assert_path(u, "virtqueue", "backend");
+    qvbu_check_virtqueue(&u->rings[0], data);
+
+    qtest_qmp_assert_success(u->qts,
+                             "{ 'execute': 'block-dirty-bitmap-remove',"
+                             " 'arguments': { 'node': 'drive0',"
+                             " 'name': 'bitmap0' } }");
+    g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
+    qvbu_check_ring(&u->rings[0], data);
+    qvbu_cleanup(u);
+}
+
+static void register_tests(void)
+{
+    QOSGraphTestOptions opts = { .before = qvbu_disk_before };
+    unsigned i;
+
+    qos_add_test("busy/refused", "virtio-blk-uring", test_busy, &opts);
+    qos_add_test("busy/after-suspend", "virtio-blk-uring", test_not_busy,
+                 &opts);
+    qos_add_test("busy/backend", "virtio-blk-uring", test_backend, &opts);
+
+    /* No graph leads to a machine that does not start. */
+    if (strcmp(qtest_get_arch(), "x86_64")) {
+        return;
+    }
+    qtest_add_func("virtio-blk-uring/help", test_help);
+    for (i = 0; i < ARRAY_SIZE(refusals); i++) {
+        g_autofree char *path = g_strdup_printf(
+            "virtio-blk-uring/refused-at-start/%s", refusals[i].name);
+
+        qtest_add_data_func(path, &refusals[i], test_at_start);
+    }
+}
+
+libqos_init(register_tests);
