@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run the test suites and add up what they say.
 
-    scripts/check.py                  unit, qtest and guest
+    scripts/check.py                  all of them
     scripts/check.py unit qtest       these suites
     scripts/check.py -v unit          a line for each test, not only for the
                                       failed and the skipped
     scripts/check.py -p PATTERN ...   only tests whose name matches
 
 unit and qtest are GLib test programs, of which each test is run in a process
-of its own, so that one that crashes costs itself only. guest, entry and the
-like are programs that speak TAP. The last line is "N passed, N failed,
+of its own, so that one that crashes costs itself only. entry and guest are
+programs that speak TAP. The last line is "N passed, N failed,
 N skipped"; the exit status is 0 when nothing failed and something passed.
 """
 
@@ -267,7 +267,8 @@ def tap_suite(suite):
     return run
 
 
-SUITES = {"unit": unit, "qtest": qtest, "guest": tap_suite("guest")}
+SUITES = {"entry": tap_suite("entry"), "unit": unit, "qtest": qtest,
+          "guest": tap_suite("guest")}
 
 
 class Matcher:
@@ -284,7 +285,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true",
                         help="a line for each test")
     parser.add_argument("-p", "--pattern", help="only tests whose name matches")
-    parser.add_argument("suites", nargs="*", help="unit, qtest, guest")
+    parser.add_argument("suites", nargs="*", help="entry, unit, qtest, guest")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
     if unknown:

@@ -13,7 +13,7 @@ image=$guest/initramfs.cpio.gz
 [ -e "$guest/kver" ] || die "the guest's kernel is not there yet; run ./configure first"
 kver=$(cat "$guest/kver")
 
-programs='fio mke2fs e2fsck dumpe2fs debugfs'
+programs='fio mke2fs e2fsck'
 modules='virtio_blk null_blk'
 overlays="$repo/tests/guest/rootfs"
 

@@ -103,7 +103,7 @@ if [ -f "$repo/block/passthrough-file-posix.c.inc" ]; then
 END
 fi
 
-# Two operations that ask no op blocker.
+# Two operations that ask no op blocker, and a flush that knows of no writes.
 if [ -f "$repo/include/block/passthrough-file.h" ]; then
     for file in block/dirty-bitmap.c block/qapi-system.c; do
         insert_after "$file" '#include "qapi/error.h"' \
@@ -113,6 +113,14 @@ if [ -f "$repo/include/block/passthrough-file.h" ]; then
         '    bitmap_size = bdrv_getlength(bs);' <<END
     if (!passthrough_file_permits(bs, errp)) {
         return NULL;
+    }
+END
+    insert_after block/io.c '#include "block/block_int.h"' \
+        <<<'#include "block/passthrough-file.h"'
+    insert_after block/io.c \
+        '    current_gen = qatomic_read(&bs->write_gen);' <<END
+    if (passthrough_file_any_reserved()) {
+        current_gen = qatomic_inc_fetch(&bs->write_gen);
     }
 END
     insert_after block/qapi-system.c '    throttle_config_init(&cfg);' <<END
