@@ -179,7 +179,8 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
                 tally.skip(only or name, plan.group(2), now - last)
         elif line.startswith("Bail out!"):
             bailed = line[len("Bail out!"):].strip()
-            details.append(line)
+            if bailed not in details:
+                details.append(line)
         elif line.strip() and not line.startswith(CHATTER):
             details.append(line)
         tally.progress(suite, began)
@@ -261,6 +262,9 @@ def tap_suite(suite):
     script = os.path.join(TOP, "tests", suite, "run.sh")
 
     def run(tally, matches):
+        if not os.path.exists(script):
+            tally.fail(suite, 0, [f"{os.path.relpath(script, TOP)} is missing"], LOGS)
+            return
         patterns = [matches.pattern] if getattr(matches, "pattern", None) else []
         run_tap(tally, suite, suite, [script, *patterns],
                 os.path.join(LOGS, suite + ".log"))
@@ -310,8 +314,12 @@ def main():
             tally.say(f"  {name}: {reason}")
     if not tally.passed and not tally.failed:
         tally.say("no test ran")
-    print(f"{tally.passed} passed, {len(tally.failed)} failed, "
-          f"{len(tally.skipped)} skipped", flush=True)
+    summary = (f"{tally.passed} passed, {len(tally.failed)} failed, "
+               f"{len(tally.skipped)} skipped")
+    os.makedirs(LOGS, exist_ok=True)
+    with open(os.path.join(LOGS, "summary"), "w", encoding="utf-8") as output:
+        print(summary, file=output)
+    print(summary, flush=True)
     return 1 if tally.failed or not tally.passed else 0
 
 
