@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
+#include "qemu/guest-random.h"
 #include "qemu/main-loop.h"
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
@@ -26,6 +27,7 @@ struct PassthroughFile {
 
 static QLIST_HEAD(, PassthroughFile) reserved =
     QLIST_HEAD_INITIALIZER(reserved);
+static unsigned num_reserved;   /* for who does not hold the BQL */
 
 /* The node that holds the file: @bs itself, or what a raw node lies on. */
 static BlockDriverState *GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
@@ -134,15 +136,19 @@ bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
  */
 static bool mark_description(PassthroughFile *file, Error **errp)
 {
-    static unsigned counter;
     struct flock lock = {
         .l_type = file->readonly ? F_RDLCK : F_WRLCK,
         .l_whence = SEEK_SET,
-        /* Nobody else's: another process may hold the same disk read-only. */
-        .l_start = (1LL << 61) + ((off_t)getpid() << 24) +
-                   counter++ % (1 << 24),
         .l_len = 1,
     };
+    uint64_t random;
+
+    /*
+     * Nobody else's byte: others, whose process numbers we need not see, may
+     * hold the same disk read-only.
+     */
+    qemu_guest_getrandom_nofail(&random, sizeof(random));
+    lock.l_start = (1LL << 61) + (random >> 4);
 
     if (fcntl(file->fd, F_OFD_SETLK, &lock) < 0) {
         error_setg_errno(errp, errno, "cannot lock a byte of the disk's file, "
@@ -252,6 +258,12 @@ void passthrough_file_reserve(PassthroughFile *file, const char *owner)
         bdrv_op_block_all(file->nodes[i], file->blocker);
     }
     QLIST_INSERT_HEAD(&reserved, file, next);
+    qatomic_inc(&num_reserved);
+}
+
+bool passthrough_file_any_reserved(void)
+{
+    return qatomic_read(&num_reserved);
 }
 
 static void end_reservation(PassthroughFile *file)
@@ -262,6 +274,7 @@ static void end_reservation(PassthroughFile *file)
         return;
     }
     QLIST_REMOVE(file, next);
+    qatomic_dec(&num_reserved);
     for (unsigned i = 0; i < file->num_nodes; i++) {
         bdrv_op_unblock_all(file->nodes[i], file->blocker);
     }

@@ -114,11 +114,12 @@ bool restricted_ring_enable(RestrictedRing *ring, Error **errp)
     return true;
 }
 
-void restricted_ring_wakeup(RestrictedRing *ring)
+int restricted_ring_wakeup(RestrictedRing *ring)
 {
     int ret = restricted_ring_core_wakeup(ring->fd);
 
     trace_restricted_ring_wakeup(ring, ret);
+    return ret;
 }
 
 const RestrictedRingLayout *restricted_ring_layout(const RestrictedRing *ring)
@@ -177,7 +178,7 @@ void restricted_ring_get_counters(RestrictedRing *ring,
     const char *mem = ring->ring_mem;
 
     /* fdinfo says nothing while the SQPOLL thread holds the ring's lock. */
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 8; i++) {
         if (counters_from_fdinfo(ring, counters)) {
             counters->from_kernel = true;
             return;

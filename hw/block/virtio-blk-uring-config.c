@@ -20,15 +20,28 @@ static VirtIOBlkUringRing *selected_ring(VirtIOBlkUring *s)
     return s->queue_select < s->num_rings ? &s->rings[s->queue_select] : NULL;
 }
 
+/*
+ * While rings run these are the windows as they were at the activation, even
+ * when memory has been added since: a driver that reads them one after the
+ * other must not meet half of a change.
+ */
+static GArray *shown_windows(VirtIOBlkUring *s)
+{
+    return s->state == VIRTIO_BLK_URING_RING ||
+           s->state == VIRTIO_BLK_URING_SUSPENDING ? s->windows :
+           s->ram.windows;
+}
+
 static void fill_window(VirtIOBlkUring *s, Config *c)
 {
+    GArray *windows = shown_windows(s);
     VirtIOBlkUringWindow *w;
 
     c->window_select = cpu_to_le16(s->window_select);
-    if (s->window_select >= s->ram.windows->len) {
+    if (s->window_select >= windows->len) {
         return;
     }
-    w = &g_array_index(s->ram.windows, VirtIOBlkUringWindow, s->window_select);
+    w = &g_array_index(windows, VirtIOBlkUringWindow, s->window_select);
     c->window_gpa = cpu_to_le64(w->gpa);
     c->window_size = cpu_to_le64(w->size);
     c->window_addr = cpu_to_le64((uintptr_t)w->host);
@@ -55,7 +68,6 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
     uint32_t block_size = VIRTIO_BLK(s)->conf.conf.logical_block_size;
     uint64_t features = 1ULL << VIRTIO_BLK_URING_F_DSYNC |
                         1ULL << VIRTIO_BLK_URING_F_VECTOR;
-    unsigned windows = s->ram.windows->len;
     Config c;
 
     c = (Config) {
@@ -65,8 +77,8 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
         .features = cpu_to_le64(features),
         .num_rings = cpu_to_le16(s->num_rings),
         .num_poll_rings = cpu_to_le16(s->poll_queues),
-        .num_windows = cpu_to_le16(windows),
-        .ring_align = cpu_to_le16(VIRTIO_BLK_URING_RING_ALIGN),
+        .num_windows = cpu_to_le16(shown_windows(s)->len),
+        .ring_align = cpu_to_le16(ctz64(qemu_real_host_page_size())),
         .sq_entries = cpu_to_le32(l->sq_entries),
         .cq_entries = cpu_to_le32(l->cq_entries),
         .opcodes = cpu_to_le64(restricted_ring_opcodes(
@@ -75,8 +87,8 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
         .max_bytes = cpu_to_le32(VIRTIO_BLK_URING_MAX_BYTES),
         .mem_align = cpu_to_le32(s->mem_align),
         .offset_align = cpu_to_le32(block_size),
-        .ring_bytes = cpu_to_le32(l->ring_bytes),
-        .sqe_bytes = cpu_to_le32(l->sqe_bytes),
+        .ring_bytes = cpu_to_le32(virtio_blk_uring_pages(l->ring_bytes)),
+        .sqe_bytes = cpu_to_le32(virtio_blk_uring_pages(l->sqe_bytes)),
         .sq_head = cpu_to_le32(l->sq_head),
         .sq_tail = cpu_to_le32(l->sq_tail),
         .sq_ring_mask = cpu_to_le32(l->sq_ring_mask),

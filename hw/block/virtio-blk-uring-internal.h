@@ -24,9 +24,13 @@
 #define VIRTIO_BLK_URING_SQ_ENTRIES     32
 /* io-wq threads of a kind for one ring: requests that would block. */
 #define VIRTIO_BLK_URING_MAX_WORKERS    8
-/* What page size the ring memory has to be aligned to, log2. */
-#define VIRTIO_BLK_URING_RING_ALIGN     12
 #define VIRTIO_BLK_URING_MAX_WINDOWS    16
+
+/* Bytes of the pages that @bytes of ring memory take: the kernel pins them. */
+static inline size_t virtio_blk_uring_pages(size_t bytes)
+{
+    return ROUND_UP(bytes, qemu_real_host_page_size());
+}
 
 /* virtio-blk-uring-path.c: the path of the requests */
 void virtio_blk_uring_path_init(VirtIOBlkUring *s);
@@ -53,6 +57,8 @@ void virtio_blk_uring_buried(VirtIOBlkUring *s);
 void virtio_blk_uring_path_reset(VirtIOBlkUring *s);
 /* Whether an ACTIVATE would be welcome. */
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s);
+/* Brings ring->submitted and the like up to date. */
+void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
 /* Wakes the SQPOLL thread of ring @index.  Any thread. */
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index);
 const char *virtio_blk_uring_state_name(uint32_t state);

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "exec/address-spaces.h"
@@ -72,6 +73,18 @@ bool virtio_blk_uring_activatable(VirtIOBlkUring *s)
            runstate_is_running();
 }
 
+/* The SQPOLL thread of a ring is no more. */
+static void bury_lost(void *opaque)
+{
+    VirtIOBlkUring *s = opaque;
+
+    if (s->state == VIRTIO_BLK_URING_RING ||
+        s->state == VIRTIO_BLK_URING_SUSPENDING) {
+        virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_DIED);
+    }
+    object_unref(OBJECT(s));
+}
+
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
 {
     VirtIOBlkUringRing *ring = &s->rings[index];
@@ -79,7 +92,10 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     QEMU_LOCK_GUARD(&ring->lock);
     if (ring->ring) {
         ring->doorbells++;
-        restricted_ring_wakeup(ring->ring);
+        if (restricted_ring_wakeup(ring->ring) < 0) {
+            object_ref(OBJECT(s));
+            aio_bh_schedule_oneshot(qemu_get_aio_context(), bury_lost, s);
+        }
     }
 }
 
@@ -145,10 +161,10 @@ void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
 static bool find_ring_memory(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
                              RestrictedRingParams *params, Error **errp)
 {
-    uint64_t mask = (1 << VIRTIO_BLK_URING_RING_ALIGN) - 1;
+    uint64_t mask = qemu_real_host_page_size() - 1;
 
-    params->ring_size = ROUND_UP(s->layout.ring_bytes, mask + 1);
-    params->sqe_size = ROUND_UP(s->layout.sqe_bytes, mask + 1);
+    params->ring_size = virtio_blk_uring_pages(s->layout.ring_bytes);
+    params->sqe_size = virtio_blk_uring_pages(s->layout.sqe_bytes);
     params->ring_mem = virtio_blk_uring_ram_find(&s->ram, ring->ring_gpa,
                                                  params->ring_size);
     params->sqe_mem = virtio_blk_uring_ram_find(&s->ram, ring->sqes_gpa,
@@ -208,6 +224,7 @@ static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
         restricted_ring_free(new);
         goto fail;
     }
+    ring->last = (RestrictedRingCounters) {};
     WITH_QEMU_LOCK_GUARD(&ring->lock) {
         ring->ring = new;
     }
@@ -220,12 +237,25 @@ fail:
     return false;
 }
 
+void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
+{
+    RestrictedRingCounters now;
+
+    if (!ring->ring) {
+        return;
+    }
+    restricted_ring_get_counters(ring->ring, &now);
+    ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
+    ring->completed += (uint32_t)(now.completed - ring->last.completed);
+    ring->last = now;
+}
+
 /* The opposite of start_ring(), save that the kernel takes its time. */
 static void stop_ring(VirtIOBlkUringRing *ring)
 {
     RestrictedRing *old;
-    RestrictedRingCounters counters;
 
+    virtio_blk_uring_update_counters(ring);
     WITH_QEMU_LOCK_GUARD(&ring->lock) {
         old = ring->ring;
         ring->ring = NULL;
@@ -233,9 +263,6 @@ static void stop_ring(VirtIOBlkUringRing *ring)
     if (!old) {
         return;
     }
-    restricted_ring_get_counters(old, &counters);
-    ring->submitted += counters.submitted;
-    ring->completed += counters.completed;
     restricted_ring_free(old);
     if (!ring->poll) {
         detach_interrupt(ring);
@@ -333,6 +360,9 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
 
     if (start_rings(s, &err)) {
         g_clear_pointer(&s->error, g_free);
+        g_array_set_size(s->windows, 0);
+        g_array_append_vals(s->windows, s->ram.windows->data,
+                            s->ram.windows->len);
         s->activations++;
         set_state(s, VIRTIO_BLK_URING_RING, VIRTIO_BLK_URING_REASON_NONE);
         return;
@@ -384,6 +414,11 @@ void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
     assert(s->state == VIRTIO_BLK_URING_RING ||
            s->state == VIRTIO_BLK_URING_SUSPENDING);
     stop_rings(s);
+    /*
+     * A machine that migrates now arrives in VIRTQUEUE, which tells the driver
+     * the same as DEAD.
+     */
+    migrate_del_blocker(&s->migration_blocker);
     set_state(s, VIRTIO_BLK_URING_DEAD, reason);
     virtio_notify_config(VIRTIO_DEVICE(s));
 }
@@ -411,6 +446,7 @@ void virtio_blk_uring_path_reset(VirtIOBlkUring *s)
 
 void virtio_blk_uring_path_init(VirtIOBlkUring *s)
 {
+    s->windows = g_array_new(false, false, sizeof(VirtIOBlkUringWindow));
     s->suspend_timer = timer_new_ms(QEMU_CLOCK_REALTIME, suspend_timeout, s);
 }
 
@@ -418,4 +454,5 @@ void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s)
 {
     virtio_blk_uring_path_reset(s);
     timer_free(s->suspend_timer);
+    g_array_free(s->windows, true);
 }

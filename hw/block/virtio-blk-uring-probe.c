@@ -130,6 +130,7 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
     uint32_t block_size = conf->logical_block_size;
     bool writable = blk_supports_write_perm(conf->blk);
+    size_t align;
     PassthroughFile *file;
     Scratch scratch;
     bool ok;
@@ -143,11 +144,17 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     file = passthrough_file_open(conf->blk, writable, errp);
     ok = file && try_ring(s, file, &scratch, block_size,
                           blk_getlength(conf->blk) >= block_size, errp);
-    if (file) {
+    if (ok) {
         /* The scratch memory is the ring's until then. */
         passthrough_file_wait_unused(file);
+        munmap(scratch.mem, scratch.size);
     }
-    munmap(scratch.mem, scratch.size);
-    s->mem_align = bdrv_min_mem_align(blk_bs(conf->blk));
+    /*
+     * Where the storage does not answer the kernel is not done with the ring
+     * for a long time.  Rather than wait for that we lose the memory.
+     */
+    /* With O_DIRECT the kernel wants blocks, in each segment's length too. */
+    align = bdrv_min_mem_align(blk_bs(conf->blk));
+    s->mem_align = align > 1 ? MAX(align, block_size) : 1;
     return ok;
 }

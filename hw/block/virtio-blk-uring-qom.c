@@ -135,28 +135,27 @@ static bool visit_str(Visitor *v, const char *name, const char *value,
 static bool visit_ring_fields(Visitor *v, VirtIOBlkUringRing *ring,
                               Error **errp)
 {
-    RestrictedRingCounters now = { .from_kernel = true };
     uint64_t doorbells;
+    bool from_kernel;
 
+    virtio_blk_uring_update_counters(ring);
+    from_kernel = !ring->ring || ring->last.from_kernel;
     WITH_QEMU_LOCK_GUARD(&ring->lock) {
-        if (ring->ring) {
-            restricted_ring_get_counters(ring->ring, &now);
-        }
         doorbells = ring->doorbells;
     }
     return visit_uint64(v, "queue", ring->index, errp) &&
            visit_bool(v, "polled", ring->poll, errp) &&
            visit_bool(v, "iopoll", false, errp) &&
            visit_bool(v, "active", ring->ring, errp) &&
-           visit_uint64(v, "submitted", ring->submitted + now.submitted,
-                        errp) &&
-           visit_uint64(v, "completed", ring->completed + now.completed,
-                        errp) &&
+           visit_uint64(v, "submitted", ring->submitted, errp) &&
+           visit_uint64(v, "completed", ring->completed, errp) &&
            visit_uint64(v, "in-flight",
-                        (uint32_t)(now.submitted - now.completed), errp) &&
+                        ring->ring ? (uint32_t)(ring->last.submitted -
+                                                ring->last.completed) : 0,
+                        errp) &&
            visit_uint64(v, "doorbells", doorbells, errp) &&
            visit_uint64(v, "interrupts", ring->interrupts, errp) &&
-           visit_str(v, "source", now.from_kernel ? "kernel" : "guest-memory",
+           visit_str(v, "source", from_kernel ? "kernel" : "guest-memory",
                      errp);
 }
 

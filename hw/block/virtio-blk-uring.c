@@ -37,11 +37,6 @@ static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
         }
     }
     virtio_blk_uring_doorbell(s, virtio_get_queue_index(vq));
-    /*
-     * It may be a flush, which the block layer skips if it knows of no
-     * writes.
-     */
-    passthrough_file_note_writes(vblk->blk);
     virtio_blk_handle_vq(vblk, vq);
 }
 

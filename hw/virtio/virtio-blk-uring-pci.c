@@ -16,7 +16,6 @@
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-blk-uring.h"
 #include "hw/virtio/virtio-pci.h"
-#include "exec/address-spaces.h"
 #include "system/kvm.h"
 
 #define TYPE_VIRTIO_BLK_URING_PCI "virtio-blk-uring-pci-base"
@@ -269,11 +268,9 @@ static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
         return;
     }
     if (s->passthrough &&
-        virtio_host_has_feature(VIRTIO_DEVICE(s), VIRTIO_F_IOMMU_PLATFORM) &&
-        pci_device_iommu_address_space(&proxy->pci_dev) !=
-        &address_space_memory) {
-        error_setg(errp, "iommu_platform=on puts a vIOMMU between the guest's "
-                   "addresses and its memory, which a ring cannot ask; use "
+        virtio_host_has_feature(VIRTIO_DEVICE(s), VIRTIO_F_IOMMU_PLATFORM)) {
+        error_setg(errp, "iommu_platform=on lets an IOMMU translate the "
+                   "guest's addresses, which a ring cannot ask; use "
                    "iommu_platform=off or passthrough=off");
         return;
     }

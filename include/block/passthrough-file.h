@@ -55,11 +55,11 @@ void passthrough_file_reserve(PassthroughFile *file, const char *owner);
 bool passthrough_file_permits(BlockDriverState *bs, Error **errp);
 
 /*
- * Ends the reservation, closes the fd and waits until the kernel has let go of the file, which it
- * does when the last ring that it was registered with is gone and the last
- * request on it is done: from then on nothing of those rings can reach the
- * disk or the memory that they worked on.  The rings have to be freed before,
- * or this never returns.  Frees @file.
+ * Ends the reservation, closes the fd and waits until the kernel has let go of
+ * the file, which it does when the last ring that it was registered with is
+ * gone and the last request on it is done: from then on nothing of those rings
+ * can reach the disk or the memory that they worked on.  The rings have to be
+ * freed before, or this never returns.  Frees @file.
  *
  * Blocks for some 50 ms, and for as long as the storage needs for what is in
  * flight.
@@ -67,8 +67,16 @@ bool passthrough_file_permits(BlockDriverState *bs, Error **errp);
 void passthrough_file_wait_unused(PassthroughFile *file);
 
 /*
- * Tells the block layer that the file behind @blk was written to, so that its
- * next flush is not taken for superfluous.  Any thread.
+ * Whether any file is reserved, so that no flush may be taken for superfluous
+ * on the ground that the block layer has written nothing since the last one;
+ * configure has block/io.c ask.  Any thread.
+ */
+bool passthrough_file_any_reserved(void);
+
+/*
+ * Tells the block layer that the file behind @blk was written to, so that the
+ * next flush is not taken for superfluous.  To be called when the rings of the
+ * file are gone.
  */
 void passthrough_file_note_writes(BlockBackend *blk);
 

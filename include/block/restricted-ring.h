@@ -40,9 +40,9 @@ bool restricted_ring_enable(RestrictedRing *ring, Error **errp);
 
 /*
  * Wakes the SQPOLL thread of an enabled ring; any number of times, from any
- * thread.
+ * thread.  0, or -errno if there is no such thread any more (-EOWNERDEAD).
  */
-void restricted_ring_wakeup(RestrictedRing *ring);
+int restricted_ring_wakeup(RestrictedRing *ring);
 
 const RestrictedRingLayout *restricted_ring_layout(const RestrictedRing *ring);
 

@@ -73,8 +73,9 @@ typedef struct VirtIOBlkUringRing {
     EventNotifier notifier;     /* signalled on completion */
     bool vector_attached;
 
-    uint64_t submitted;         /* of former rings of this queue */
+    uint64_t submitted;         /* since the device was created */
     uint64_t completed;
+    RestrictedRingCounters last; /* of the present ring, contained in those */
     uint64_t doorbells;         /* protected by lock */
     uint64_t interrupts;
 } VirtIOBlkUringRing;
@@ -111,6 +112,7 @@ struct VirtIOBlkUring {
     Error *migration_blocker;
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
     VirtIOBlkUringRam ram;
+    GArray *windows;            /* ram's at the last activation, unreferenced */
 
     /* selectors of the config space */
     uint16_t window_select;

@@ -100,10 +100,10 @@ struct virtio_blk_uring_config {
     __le64 opcodes;             /* r  bit n set: IORING_OP n is allowed */
     __le32 max_segments;        /* r  iovecs in one request */
     __le32 max_bytes;           /* r  bytes in one request */
-    __le32 mem_align;           /* r  bytes, alignment of each segment */
+    __le32 mem_align;           /* r  bytes, of each segment's start and length */
     __le32 offset_align;        /* r  bytes, alignment of offset and length */
-    __le32 ring_bytes;          /* r  memory for the SQ and CQ of one ring */
-    __le32 sqe_bytes;           /* r  memory for the SQEs of one ring */
+    __le32 ring_bytes;          /* r  for the SQ and CQ of a ring, whole pages */
+    __le32 sqe_bytes;           /* r  for the SQEs of a ring, whole pages */
 
     /* 0x40: byte offsets of struct io_rings' fields in that memory */
     __le32 sq_head;             /* r */
