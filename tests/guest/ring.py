@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which way the requests of a disk went: QEMU's own counters."""
+
+import time
+
+DEVICE_PATH = "/machine/peripheral/"
+
+
+class Counters:
+    """A look at one disk's counters; subtract an older one from a newer."""
+
+    def __init__(self, ring, polled, by_queue, virtqueue, flushes):
+        self.ring = ring            # SQEs that interrupt rings consumed
+        self.polled = polled        # SQEs that poll rings consumed
+        self.by_queue = by_queue    # the same, for each ring
+        self.virtqueue = virtqueue  # reads and writes that QEMU did
+        self.flushes = flushes      # flushes that QEMU did
+
+    def __sub__(self, older):
+        return Counters(self.ring - older.ring, self.polled - older.polled,
+                        [a - b for a, b in zip(self.by_queue, older.by_queue)],
+                        self.virtqueue - older.virtqueue,
+                        self.flushes - older.flushes)
+
+    def __str__(self):
+        return (f"{self.ring} by interrupt rings, {self.polled} by poll rings "
+                f"({'/'.join(map(str, self.by_queue))}), "
+                f"{self.virtqueue} over virtqueues")
+
+
+def path(vm, disk="vbu0"):
+    return vm.qmp("qom-get", path=DEVICE_PATH + disk, property="path")
+
+
+def set_passthrough(vm, on, disk="vbu0"):
+    vm.qmp("qom-set", path=DEVICE_PATH + disk, property="passthrough", value=on)
+
+
+def block_stats(vm, disk="vbu0"):
+    for entry in vm.qmp("query-blockstats"):
+        if (entry.get("qdev", "") + "/").startswith(DEVICE_PATH + disk + "/"):
+            return entry["stats"]
+    raise AssertionError(f"query-blockstats knows no device {disk}")
+
+
+def counters(vm, disk="vbu0"):
+    stats = block_stats(vm, disk)
+    by_queue, polled, interrupt = [], 0, 0
+    if not vm.config.stock:
+        for ring in path(vm, disk)["rings"]:
+            by_queue.append(ring["submitted"])
+            if ring["polled"]:
+                polled += ring["submitted"]
+            else:
+                interrupt += ring["submitted"]
+    return Counters(interrupt, polled, by_queue,
+                    stats["rd_operations"] + stats["wr_operations"],
+                    stats["flush_operations"])
+
+
+def wait_state(vm, wanted, disk="vbu0", seconds=20):
+    """Wait until the path is in a state; QEMU has no event to wait for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        now = path(vm, disk)
+        if now["state"] == wanted:
+            return now
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"the path of {disk} is '{now['state']}' (reason "
+                f"'{now['reason']}'), not '{wanted}', after {seconds} s")
+        time.sleep(0.01)

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the guest tests and report them as TAP.
+
+    tests/guest/run.sh                      all of them
+    tests/guest/run.sh suspend integrity    groups or tests that match a pattern
+    tests/guest/run.sh --list               what there is
+    tests/guest/run.sh --accel=kvm          with KVM instead of TCG
+    tests/guest/run.sh --stock              stock virtio-blk instead: what then
+                                            passes says nothing about the ring
+
+A pattern is a regular expression, looked for in "group: description".
+Logs of each group lie in build/tests/guest/GROUP/.
+"""
+
+import argparse
+import re
+import sys
+
+import test_boot
+import test_filesystem
+import test_integrity
+import test_lifecycle
+import test_polling
+import test_requests
+import test_suspend
+from tap import Report, run_group
+from vm import Config
+
+MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
+           test_suspend, test_lifecycle, test_polling)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    Config.add_options(parser)
+    parser.add_argument("--stock", action="store_true",
+                        help="use stock virtio-blk, as a control")
+    parser.add_argument("--list", action="store_true",
+                        help="list the tests and run none")
+    parser.add_argument("patterns", nargs="*", help="which tests to run")
+    options = parser.parse_args()
+    config = Config(accel=options.accel, stock=options.stock)
+    wanted = [re.compile(pattern) for pattern in options.patterns]
+
+    report = Report()
+    if not options.list and config.missing():
+        print(f"Bail out! {config.missing()}")
+        return 1
+    for module in MODULES:
+        for name, group_class in module.GROUPS.items():
+            group = group_class(config, name)
+            selected = [(description, function)
+                        for description, function in group.tests()
+                        if not wanted or any(
+                            pattern.search(f"{name}: {description}")
+                            for pattern in wanted)]
+            if options.list:
+                for description, _ in selected:
+                    print(f"{name}: {description}")
+            elif selected:
+                run_group(group, selected, report)
+    if not options.list:
+        report.end()
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Risk: something of the old life of disk, driver or machine is left over."""
+
+import fio
+import ring
+from disk_group import DiskGroup
+from tap import MIB
+from vm import STOCK_DEVICE
+
+
+class Lifecycle(DiskGroup):
+    image_size = 32 * MIB
+
+    def part_a(self, **options):
+        """The first 8 MiB hold checksums that later tests look for."""
+        return self.fio("write", "64k", 8, size="8m", verify="crc32c",
+                        verify_fatal=1, **options)
+
+    def check_part_a(self):
+        self.part_a(verify_only=True)
+
+    def start_load(self, polled):
+        """Reads and writes behind part A, without an end."""
+        polled = polled and not self.config.stock
+        self.vm.sh("start load '" + fio.command(
+            "/dev/" + self.disk, "randrw", "4k", 16, polled=polled,
+            offset="8m", size="16m", time_based=True, runtime=300) + "'")
+        kind = "virtqueue" if self.config.stock else \
+            "polled" if polled else "ring"
+        start = self.counters()
+        self.wait_until(lambda: getattr(self.counters() - start, kind) > 100,
+                        "fio's I/O goes through the ring")
+
+    def expect_ring(self):
+        if not self.config.stock:
+            ring.wait_state(self.vm, "ring")
+
+    def verify(self, polled=False):
+        before = self.counters()
+        self.fio("randwrite", "4k", 16, size="2m", offset="24m",
+                 polled=polled and not self.config.stock,
+                 verify="crc32c", verify_fatal=1)
+        self.expect_ring_served(before, polled, at_least=512)
+
+    def reset(self, polled):
+        self.part_a()
+        self.vm.qmp("set-action", reboot="reset")
+        self.start_load(polled)
+        self.vm.qmp("system_reset")
+        self.vm.wait_event("RESET")
+        self.vm.wait_boot()
+        self.vm.qmp("set-action", reboot="shutdown")
+        self.load()
+        self.expect_ring()
+        self.check_part_a()
+        self.verify(polled)
+
+    def test_reset_interrupt(self):
+        """system_reset in the middle of I/O: boots again, path RING, no loss"""
+        self.reset(polled=False)
+
+    def test_reset_polled(self):
+        """system_reset in the middle of polled I/O: the same"""
+        self.reset(polled=True)
+
+    def test_unbind_bind(self):
+        """unbind and bind: the disk goes and comes, with ring and contents"""
+        self.part_a()
+        device = self.vm.sh("disks").split()[2]
+        driver = "/sys/bus/virtio/drivers/" + self.config.driver()
+        for _ in range(3):
+            self.vm.sh(f"echo {device} >{driver}/unbind")
+            assert not self.vm.sh("disks"), "the disk is still there"
+            if not self.config.stock:
+                path = ring.wait_state(self.vm, "virtqueue")
+                assert all(r["in-flight"] == 0 for r in path["rings"]), path
+            self.vm.sh(f"echo {device} >{driver}/bind")
+            self.disk = self.disk_of(self.config.driver())
+            self.expect_ring()
+        self.check_part_a()
+        self.verify()
+
+    def test_unbind_under_load(self):
+        """unbind in the middle of I/O ends it; bound again the disk works"""
+        device = self.vm.sh("disks").split()[2]
+        driver = "/sys/bus/virtio/drivers/" + self.config.driver()
+        for polled in (False, True):
+            self.start_load(polled)
+            self.vm.sh(f"echo {device} >{driver}/unbind")
+            status, output = self.vm.sh_status("finish load")
+            assert status != 0, f"fio saw no error: {output}"
+            self.vm.sh(f"echo {device} >{driver}/bind")
+            self.disk = self.disk_of(self.config.driver())
+            self.expect_ring()
+            self.verify(polled)
+
+    def test_reload_module(self):
+        """rmmod and insmod, three times: ring again, contents unharmed"""
+        self.part_a()
+        for _ in range(3):
+            self.vm.sh(f"rmmod {self.config.driver()}")
+            assert not self.vm.sh("disks"), "the disk is still there"
+            self.load()
+            self.expect_ring()
+        self.check_part_a()
+        self.verify(polled=True)
+
+
+class HotPlug(Lifecycle):
+    """The disk sits in a slot, from which it can be pulled."""
+
+    bus = "slot0"
+
+    def tests(self):
+        return [(function.__doc__.splitlines()[0], function)
+                for function in (self.unplug, self.plug, self.unplug_loaded)]
+
+    def prepare(self):
+        super().prepare()
+        self.replug = 0
+
+    def pull(self):
+        self.vm.qmp("device_del", id="vbu0")
+        self.vm.wait_event("DEVICE_DELETED", device="vbu0")
+        assert not self.vm.sh("disks"), "the guest still has the disk"
+
+    def put(self):
+        """Plug a disk with the same image; the guest finds it by itself."""
+        self.replug += 1
+        node = f"again{self.replug}"
+        self.vm.qmp("blockdev-add", driver="raw", node_name=node,
+                    file={"driver": "file", "filename": self.image})
+        properties = {"driver": self.config.device(), "id": "vbu0",
+                      "bus": "slot0", "drive": node, "num_queues": 1}
+        if self.config.device() != STOCK_DEVICE:
+            properties.update(isolation="none", poll_queues=1)
+        self.vm.qmp("device_add", **properties)
+        # There is no udev in the guest that would tell.
+        self.vm.sh("until [ -n \"$(disks)\" ]; do usleep 20000; done")
+        self.disk = self.disk_of(self.config.driver())
+        self.vm.sh(f"until [ -b /dev/{self.disk} ]; do usleep 20000; done")
+        self.expect_ring()
+
+    def unplug(self):
+        """device_del: the guest lets the disk go, QEMU the image"""
+        self.part_a()
+        self.pull()
+        # Whoever still held the image would hold its lock too.
+        self.vm.qmp("blockdev-add", driver="file", node_name="probe",
+                    filename=self.image, locking="on")
+        self.vm.qmp("blockdev-del", node_name="probe")
+        self.put()
+        self.check_part_a()
+
+    def plug(self):
+        """device_add, five times: a ring each time, contents unharmed"""
+        self.part_a()
+        for round_ in range(5):
+            self.pull()
+            self.put()
+            self.verify(polled=bool(round_ % 2))
+        self.check_part_a()
+
+    def unplug_loaded(self):
+        """device_del in the middle of I/O: fio ends, a new disk works"""
+        self.part_a()
+        for polled in (False, True):
+            self.start_load(polled)
+            self.pull()
+            status, output = self.vm.sh_status("finish load")
+            assert status != 0, f"fio saw no error: {output}"
+            self.put()
+            self.check_part_a()
+            self.verify(polled)
+
+
+GROUPS = {"lifecycle": Lifecycle, "hotplug": HotPlug}
