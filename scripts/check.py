@@ -49,7 +49,7 @@ class Tally:
         self.passed = 0
         self.failed = []
         self.skipped = []
-        self.spoke = time.monotonic()
+        self.started = self.spoke = time.monotonic()
         self.status = sys.stdout.isatty()
 
     def say(self, line):
@@ -58,9 +58,9 @@ class Tally:
         print(line, flush=True)
         self.spoke = time.monotonic()
 
-    def progress(self, suite, started):
+    def progress(self, suite):
         """A sign of life: on a terminal at once, in a log twice a minute."""
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - self.started
         text = (f"{suite}: {self.passed} passed, {len(self.failed)} failed, "
                 f"{len(self.skipped)} skipped so far, {seconds:.0f} s")
         if self.status:
@@ -149,14 +149,13 @@ class Program:
 
 def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
     """Run a program that speaks TAP. `only`: it is to say one result."""
-    began = time.monotonic()
-    last = began
+    last = time.monotonic()
     details = []
     planned = None
     results = 0
     bailed = None
     program = Program(command, log, PATIENCE.get(suite, 300), env, cwd)
-    for line in program.lines(lambda: tally.progress(suite, began)):
+    for line in program.lines(lambda: tally.progress(suite)):
         now = time.monotonic()
         result = RESULT.match(line)
         plan = PLAN.match(line)
@@ -183,7 +182,7 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
                 details.append(line)
         elif line.strip() and not line.startswith(CHATTER):
             details.append(line)
-        tally.progress(suite, began)
+        tally.progress(suite)
     status = program.end()
 
     seconds = time.monotonic() - last
@@ -297,7 +296,7 @@ def main():
 
     tally = Tally(options.verbose)
     for suite in options.suites or SUITES:
-        started = time.monotonic()
+        started = tally.started = time.monotonic()
         before = tally.passed, len(tally.failed), len(tally.skipped)
         SUITES[suite](tally, Matcher(options.pattern))
         after = tally.passed, len(tally.failed), len(tally.skipped)
