@@ -1,4 +1,4 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The guest tests, as TAP on standard output; see run.py --help.
-exec python3 "$(dirname "$0")/run.py" "$@"
+exec python3 -B "$(dirname "$0")/run.py" "$@"
