@@ -19,6 +19,7 @@ struct PassthroughFile {
     int probe_fd;       /* another one of the same file */
     off_t mark;         /* byte that @fd has locked, see mark_description() */
     bool readonly;
+    uint32_t mem_align;
     BlockDriverState *nodes[2]; /* format and protocol node, referenced */
     unsigned num_nodes;
     Error *blocker;     /* of operations on the nodes, NULL: none */
@@ -119,9 +120,10 @@ bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
     if (bs->bl.request_alignment > logical_block_size) {
         error_setg(errp, "node '%s' takes requests of %" PRIu32 " bytes and "
                    "more, while logical_block_size is %" PRIu32 "; use "
-                   "logical_block_size=%" PRIu32 ", cache.direct=off or "
-                   "passthrough=off", name, bs->bl.request_alignment,
-                   logical_block_size, bs->bl.request_alignment);
+                   "logical_block_size=%" PRIu32 ",physical_block_size=%" PRIu32
+                   ", cache.direct=off or passthrough=off", name,
+                   bs->bl.request_alignment, logical_block_size,
+                   bs->bl.request_alignment, bs->bl.request_alignment);
         return false;
     }
     return true;
@@ -174,6 +176,21 @@ static bool is_marked(PassthroughFile *file)
            lock.l_type != F_UNLCK;
 }
 
+static uint32_t find_mem_align(PassthroughFile *file, BlockDriverState *bs)
+{
+    struct statx stx;
+    uint32_t align = bdrv_min_mem_align(bs);
+
+#ifdef STATX_DIOALIGN
+    if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+        stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_mem_align) {
+        /* A segment's length has to be whole blocks in any case. */
+        align = MAX(stx.stx_dio_mem_align, stx.stx_dio_offset_align);
+    }
+#endif
+    return align;
+}
+
 PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
                                        Error **errp)
 {
@@ -214,6 +231,7 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     if (!mark_description(file, errp)) {
         goto fail;
     }
+    file->mem_align = flags & O_DIRECT ? find_mem_align(file, bs) : 1;
     file->nodes[file->num_nodes++] = bs;
     if (find_file_node(bs) != bs) {
         file->nodes[file->num_nodes++] = find_file_node(bs);
@@ -246,6 +264,11 @@ bool passthrough_file_is_readonly(const PassthroughFile *file)
     return file->readonly;
 }
 
+uint32_t passthrough_file_mem_align(const PassthroughFile *file)
+{
+    return file->mem_align;
+}
+
 void passthrough_file_reserve(PassthroughFile *file, const char *owner)
 {
     GLOBAL_STATE_CODE();
@@ -274,6 +297,10 @@ static void end_reservation(PassthroughFile *file)
         return;
     }
     QLIST_REMOVE(file, next);
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        /* The next flush has something to do, if we have written. */
+        qatomic_inc(&file->nodes[i]->write_gen);
+    }
     qatomic_dec(&num_reserved);
     for (unsigned i = 0; i < file->num_nodes; i++) {
         bdrv_op_unblock_all(file->nodes[i], file->blocker);
@@ -318,28 +345,4 @@ void passthrough_file_wait_unused(PassthroughFile *file)
         bdrv_unref(file->nodes[i]);
     }
     g_free(file);
-}
-
-static void note_writes(BlockDriverState *bs)
-{
-    qatomic_inc(&bs->write_gen);
-}
-
-void passthrough_file_note_writes(BlockBackend *blk)
-{
-    BlockDriverState *bs, *file;
-
-    /*
-     * Reading pointers of the graph without its lock is fine here: the node
-     * cannot be exchanged under a device whose rings run.
-     */
-    bs = blk_bs(blk);
-    if (!bs) {
-        return;
-    }
-    note_writes(bs);
-    file = bs->file ? bs->file->bs : NULL;
-    if (file) {
-        note_writes(file);
-    }
 }

@@ -82,7 +82,7 @@ static const struct {
     { "in_order", "virtio feature: buffers are used in order (on/off)" },
     { "indirect_desc", "virtio feature: indirect descriptors (on/off)" },
     { "iommu_platform", "virtio feature: addresses go through the platform's "
-      "IOMMU; with a vIOMMU only for passthrough=off (on/off)" },
+      "IOMMU; for passthrough=off only (on/off)" },
     { "notify_on_empty", "virtio feature: notify when a queue runs empty "
       "(on/off)" },
     { "packed", "virtio feature: packed virtqueues (on/off)" },

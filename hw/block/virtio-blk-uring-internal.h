@@ -51,6 +51,8 @@ void virtio_blk_uring_suspended(VirtIOBlkUring *s);
  * reach the disk or guest memory.
  */
 void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason);
+/* The same for when the driver is about to go: without an interrupt. */
+void virtio_blk_uring_kill_silently(VirtIOBlkUring *s, uint32_t reason);
 /* DEAD -> VIRTQUEUE, on the driver's word that nothing is lost. */
 void virtio_blk_uring_buried(VirtIOBlkUring *s);
 /* Any state -> VIRTQUEUE, as after power-on. */

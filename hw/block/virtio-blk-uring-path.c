@@ -92,7 +92,8 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     QEMU_LOCK_GUARD(&ring->lock);
     if (ring->ring) {
         ring->doorbells++;
-        if (restricted_ring_wakeup(ring->ring) < 0) {
+        /* Rings that are not enabled yet have an error of their own. */
+        if (restricted_ring_wakeup(ring->ring) == -EOWNERDEAD) {
             object_ref(OBJECT(s));
             aio_bh_schedule_oneshot(qemu_get_aio_context(), bury_lost, s);
         }
@@ -287,7 +288,6 @@ static void stop_rings(VirtIOBlkUring *s)
     }
     if (s->file) {
         passthrough_file_wait_unused(g_steal_pointer(&s->file));
-        passthrough_file_note_writes(VIRTIO_BLK(s)->blk);
     }
 }
 
@@ -409,7 +409,7 @@ void virtio_blk_uring_suspended(VirtIOBlkUring *s)
     }
 }
 
-void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
+void virtio_blk_uring_kill_silently(VirtIOBlkUring *s, uint32_t reason)
 {
     assert(s->state == VIRTIO_BLK_URING_RING ||
            s->state == VIRTIO_BLK_URING_SUSPENDING);
@@ -420,6 +420,11 @@ void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
      */
     migrate_del_blocker(&s->migration_blocker);
     set_state(s, VIRTIO_BLK_URING_DEAD, reason);
+}
+
+void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
+{
+    virtio_blk_uring_kill_silently(s, reason);
     virtio_notify_config(VIRTIO_DEVICE(s));
 }
 

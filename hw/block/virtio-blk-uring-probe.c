@@ -22,6 +22,7 @@ typedef struct Scratch {
     size_t sqe_size;
     struct iovec *iov;
     void *data;
+    bool lost;          /* to a request that the storage does not answer */
 } Scratch;
 
 static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
@@ -76,6 +77,8 @@ static bool read_first_block(RestrictedRing *ring, Scratch *scratch,
 
     ret = RETRY_ON_EINTR(poll(&pfd, 1, PROBE_TIMEOUT_MS));
     if (ret <= 0) {
+        /* Waiting for the kernel to be done with it could take for ever. */
+        scratch->lost = true;
         error_setg(errp, "a ring did not read the disk's first block within "
                    "%d s; see whether the host's storage answers, or use "
                    "passthrough=off", PROBE_TIMEOUT_MS / 1000);
@@ -130,9 +133,8 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
     uint32_t block_size = conf->logical_block_size;
     bool writable = blk_supports_write_perm(conf->blk);
-    size_t align;
     PassthroughFile *file;
-    Scratch scratch;
+    Scratch scratch = {};
     bool ok;
 
     if (!passthrough_file_check(conf->blk, block_size, errp)) {
@@ -144,17 +146,16 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     file = passthrough_file_open(conf->blk, writable, errp);
     ok = file && try_ring(s, file, &scratch, block_size,
                           blk_getlength(conf->blk) >= block_size, errp);
-    if (ok) {
+    if (file) {
+        s->mem_align = passthrough_file_mem_align(file);
+    }
+    if (scratch.lost) {
+        return false;
+    }
+    if (file) {
         /* The scratch memory is the ring's until then. */
         passthrough_file_wait_unused(file);
-        munmap(scratch.mem, scratch.size);
     }
-    /*
-     * Where the storage does not answer the kernel is not done with the ring
-     * for a long time.  Rather than wait for that we lose the memory.
-     */
-    /* With O_DIRECT the kernel wants blocks, in each segment's length too. */
-    align = bdrv_min_mem_align(blk_bs(conf->blk));
-    s->mem_align = align > 1 ? MAX(align, block_size) : 1;
+    munmap(scratch.mem, scratch.size);
     return ok;
 }

@@ -40,25 +40,37 @@ static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
     virtio_blk_handle_vq(vblk, vq);
 }
 
+static bool has_rings(VirtIOBlkUring *s)
+{
+    return s->state == VIRTIO_BLK_URING_RING ||
+           s->state == VIRTIO_BLK_URING_SUSPENDING;
+}
+
+static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
+{
+    if (has_rings(s)) {
+        virtio_blk_uring_kill(s, reason);
+    }
+}
+
+/* The driver leaves, or has lost its hold on the device: no word to it. */
+static void driver_gone(VirtIOBlkUring *s)
+{
+    if (has_rings(s)) {
+        virtio_blk_uring_kill_silently(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    }
+}
+
 static void ram_changed(VirtIOBlkUringRam *ram, bool lost)
 {
     VirtIOBlkUring *s = container_of(ram, VirtIOBlkUring, ram);
 
     trace_virtio_blk_uring_ram(s, ram->windows->len, lost);
-    if (lost && (s->state == VIRTIO_BLK_URING_RING ||
-                 s->state == VIRTIO_BLK_URING_SUSPENDING)) {
-        virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_MEMORY);
+    if (lost) {
+        kill_if_running(s, VIRTIO_BLK_URING_REASON_MEMORY);
     } else if (s->state == VIRTIO_BLK_URING_RING) {
         /* There is more of it now, which the driver learns with new rings. */
         virtio_blk_uring_suspend(s, VIRTIO_BLK_URING_REASON_MEMORY);
-    }
-}
-
-static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
-{
-    if (s->state == VIRTIO_BLK_URING_RING ||
-        s->state == VIRTIO_BLK_URING_SUSPENDING) {
-        virtio_blk_uring_kill(s, reason);
     }
 }
 
@@ -121,7 +133,7 @@ static void set_config(VirtIODevice *vdev, const uint8_t *config)
 static void set_status(VirtIODevice *vdev, uint8_t status)
 {
     if (!(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-        kill_if_running(VIRTIO_BLK_URING(vdev), VIRTIO_BLK_URING_REASON_DRIVER);
+        driver_gone(VIRTIO_BLK_URING(vdev));
     }
     parent.set_status(vdev, status);
 }
@@ -143,7 +155,7 @@ static void reset(VirtIODevice *vdev)
  */
 static void stop_ioeventfd(VirtIODevice *vdev)
 {
-    kill_if_running(VIRTIO_BLK_URING(vdev), VIRTIO_BLK_URING_REASON_DRIVER);
+    driver_gone(VIRTIO_BLK_URING(vdev));
     parent.stop_ioeventfd(vdev);
 }
 

@@ -40,8 +40,16 @@ int passthrough_file_fd(const PassthroughFile *file);
 bool passthrough_file_is_readonly(const PassthroughFile *file);
 
 /*
- * Until passthrough_file_wait_unused(), has the block layer refuse what relies
- * on seeing all writes or on having the disk for itself: block jobs, snapshots,
+ * Bytes that start and length of each segment of a request have to be a
+ * multiple of, as far as the kernel tells (STATX_DIOALIGN, Linux 6.1); 1
+ * without O_DIRECT.
+ */
+uint32_t passthrough_file_mem_align(const PassthroughFile *file);
+
+/*
+ * Until passthrough_file_wait_unused(), has the block layer take the file for
+ * one that others write to: it skips no flush, and it refuses what relies on
+ * seeing all writes or on having the disk for itself: block jobs, snapshots,
  * resizing, dirty bitmaps, throttling.  The refusal names the device @owner.
  * Main thread, BQL held.
  */
@@ -72,13 +80,6 @@ void passthrough_file_wait_unused(PassthroughFile *file);
  * configure has block/io.c ask.  Any thread.
  */
 bool passthrough_file_any_reserved(void);
-
-/*
- * Tells the block layer that the file behind @blk was written to, so that the
- * next flush is not taken for superfluous.  To be called when the rings of the
- * file are gone.
- */
-void passthrough_file_note_writes(BlockBackend *blk);
 
 /*
  * The fd of a file-posix node, which must not be closed or kept, or -1 if @bs
