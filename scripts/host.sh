@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-gib_wanted=5
+gib_wanted=4
 
 can_build() {
     local ID='' VERSION_ID='' PRETTY_NAME='' free
