@@ -140,24 +140,29 @@ static int vbu_init_hctx(struct blk_mq_hw_ctx *hctx, void *data,
 	return 0;
 }
 
+/*
+ * Queues that CPUs submit to, save for polling.  The kernel can't spread more
+ * queues than CPUs; such queues, of either kind, are left alone.
+ */
+static unsigned int vbu_default_queues(struct vbu *vbu)
+{
+	return min(vbu->num_queues - vbu->num_poll, num_possible_cpus());
+}
+
 static void vbu_map_queues(struct blk_mq_tag_set *set)
 {
 	struct vbu *vbu = set->driver_data;
 	struct blk_mq_queue_map *map = &set->map[HCTX_TYPE_DEFAULT];
-	unsigned int num = vbu->num_queues - vbu->num_poll;
 
 	map->queue_offset = 0;
-	map->nr_queues = min(num, nr_cpu_ids);
-	if (num <= nr_cpu_ids)
-		blk_mq_virtio_map_queues(map, vbu->vdev, 0);
-	else
-		blk_mq_map_queues(map);
+	map->nr_queues = vbu_default_queues(vbu);
+	blk_mq_virtio_map_queues(map, vbu->vdev, 0);
 	if (set->nr_maps <= HCTX_TYPE_POLL)
 		return;
 	set->map[HCTX_TYPE_READ].nr_queues = 0;
 	map = &set->map[HCTX_TYPE_POLL];
-	map->queue_offset = num;
-	map->nr_queues = vbu->num_poll;
+	map->queue_offset = vbu->num_queues - vbu->num_poll;
+	map->nr_queues = min(vbu->num_poll, num_possible_cpus());
 	blk_mq_map_queues(map);
 }
 
@@ -248,9 +253,11 @@ static void vbu_name_disk(struct vbu *vbu, char *name)
 
 static int vbu_find_vqs(struct vbu *vbu)
 {
-	/* Which CPUs poll is nothing to the vectors of polled queues. */
-	struct irq_affinity affinity = { .post_vectors = vbu->num_poll };
 	unsigned int i, n = vbu->num_queues;
+	/* Who polls is nothing to the vectors of the polled queues. */
+	struct irq_affinity affinity = {
+		.post_vectors = n - vbu_default_queues(vbu),
+	};
 	struct virtqueue_info *infos;
 	struct virtqueue **vqs;
 	char (*names)[16];
@@ -516,7 +523,10 @@ static int vbu_restore(struct virtio_device *vdev)
 }
 #endif
 
-/* The core writes features before it asks, so a refusal leaves no trace. */
+/*
+ * A refusal leaves FAILED in the device's status, from the core, to the next
+ * driver; QEMU does not mind.
+ */
 static int vbu_validate(struct virtio_device *vdev)
 {
 	if (!virtio_has_feature(vdev, VIRTIO_BLK_F_URING) ||
