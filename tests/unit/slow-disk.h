@@ -1,5 +1,5 @@
 /*
- * A disk that holds back a read until it is told to go on
+ * A disk that holds back its first read or flush until it is told to go on
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -18,11 +18,11 @@
 
 #define SLOW_DISK_SIZE      (256 * 1024)
 #define SLOW_DISK_BYTE      0x5d
-#define SLOW_DISK_PATIENCE_MS 30000
+#define SLOW_DISK_PATIENCE_MS 10000
 
 typedef struct SlowDisk {
     char *path;
-    int control;        /* 'h' comes: a read is held; 'r' goes: release it */
+    int control;        /* 'h' comes: one is held; 'r' goes: release it */
     pid_t server;
 } SlowDisk;
 
@@ -73,10 +73,6 @@ static inline void slow_answer(int dev, const SlowRequest *request)
             .blksize = 4096,
         },
     };
-    /*
-     * Through the page cache (no FOPEN_DIRECT_IO): io_uring then waits for us
-     * in a worker thread, and not in the SQPOLL thread.
-     */
     struct fuse_open_out open = {};
     uint64_t unique = request->in.unique;
 
@@ -95,6 +91,9 @@ static inline void slow_answer(int dev, const SlowRequest *request)
         slow_reply(dev, unique, 0, bytes,
                    MIN(request->read.size, sizeof(bytes)));
         break;
+    case FUSE_FSYNC:
+        slow_reply(dev, unique, 0, NULL, 0);
+        break;
     case FUSE_INTERRUPT:
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:
@@ -108,7 +107,7 @@ static inline void slow_answer(int dev, const SlowRequest *request)
 static inline void slow_serve(int dev, int control)
 {
     static SlowRequest request, held;
-    bool hold = false;
+    enum { WAITING, HOLDING, RELEASED } state = WAITING;
     struct pollfd fds[2] = {
         { .fd = dev, .events = POLLIN },
         { .fd = control, .events = POLLIN },
@@ -119,9 +118,9 @@ static inline void slow_serve(int dev, int control)
         char c;
 
         if (n == 0 || fds[1].revents) {
-            if (hold) {
+            if (state == HOLDING) {
                 slow_answer(dev, &held);
-                hold = false;
+                state = RELEASED;
             }
             if (n == 0 || read(control, &c, 1) != 1) {
                 return;
@@ -133,9 +132,10 @@ static inline void slow_serve(int dev, int control)
                 }
                 return;
             }
-            if (request.in.opcode == FUSE_READ && !hold) {
+            if (state == WAITING && (request.in.opcode == FUSE_READ ||
+                                     request.in.opcode == FUSE_FSYNC)) {
                 held = request;
-                hold = true;
+                state = HOLDING;
                 if (write(control, "h", 1) != 1) {
                     return;
                 }
@@ -195,8 +195,8 @@ static inline void slow_disk_unlink(SlowDisk *disk)
     g_free(disk->path);
 }
 
-/* Waits until the disk has got a read, and holds it. */
-static inline void slow_disk_await_read(SlowDisk *disk)
+/* Waits until the disk has got a read or flush, which it holds. */
+static inline void slow_disk_await(SlowDisk *disk)
 {
     struct pollfd pfd = { .fd = disk->control, .events = POLLIN };
     char c;
