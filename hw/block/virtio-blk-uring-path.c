@@ -18,6 +18,7 @@
 #include "trace.h"
 
 #define SUSPEND_TIMEOUT_MS 10000
+#define WARN_INTERVAL_MS 10000
 
 const char *virtio_blk_uring_state_name(uint32_t state)
 {
@@ -349,6 +350,7 @@ static bool start_rings(VirtIOBlkUring *s, Error **errp)
 void virtio_blk_uring_activate(VirtIOBlkUring *s)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     uint32_t reason;
 
@@ -371,10 +373,11 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
     reason = s->reason;
     stop_rings(s);
     enter_virtqueue(s, reason);
+    g_free(s->error);
+    s->error = g_strdup(error_get_pretty(err));
     /* A guest may ask as often as it likes, but not fill our log with it. */
-    if (g_strcmp0(s->error, error_get_pretty(err))) {
-        g_free(s->error);
-        s->error = g_strdup(error_get_pretty(err));
+    if (!s->warned_ms || now - s->warned_ms > WARN_INTERVAL_MS) {
+        s->warned_ms = now;
         warn_report("virtio-blk-uring '%s' goes on over the virtqueues: %s",
                     device_name(s), s->error);
     }

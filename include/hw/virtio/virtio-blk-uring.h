@@ -107,6 +107,7 @@ struct VirtIOBlkUring {
     uint32_t state;             /* VIRTIO_BLK_URING_VIRTQUEUE... */
     uint32_t reason;            /* VIRTIO_BLK_URING_REASON_... */
     char *error;                /* of the last activation, or NULL */
+    int64_t warned_ms;          /* when it was last reported, or 0 */
     uint64_t activations;
     PassthroughFile *file;      /* of the rings, while there are any */
     Error *migration_blocker;
