@@ -122,24 +122,38 @@ static void test_dirty_memory(void)
     rig_destroy(&rig);
 }
 
-/* The same, with what a driver that crashed has published. */
+/*
+ * The same, with what a driver that crashed has published.  The former ring's
+ * file is a pipe: POLLERR at its other end tells that the kernel is done with
+ * that ring, which until then may write to the memory.
+ */
 static void test_former_ring(void)
 {
+    struct pollfd writer = { .events = 0 };
     struct io_uring_sqe sqe;
+    int pipefd[2], file_fd;
     RingRig rig;
 
     if (!rig_prepare(&rig)) {
         return;
     }
+    g_assert_cmpint(pipe(pipefd), ==, 0);
+    writer.fd = pipefd[1];
+    file_fd = rig.params.file_fd;
+    rig.params.file_fd = pipefd[0];
     rig_create(&rig);
     memset(rig.data, 0x55, 4096);
     sqe = rig_rw(&rig, IORING_OP_WRITEV, 0, 4096, 0);
     rig_publish(&rig, &sqe, 1);
     rig_free_ring(&rig);
+    close(pipefd[0]);
+    g_assert_cmpint(poll(&writer, 1, RIG_PATIENCE_MS), ==, 1);
+    close(pipefd[1]);
 
+    rig.params.file_fd = file_fd;
     rig_start(&rig);
     g_assert_true(rig_is_silent(&rig));
-    rig_assert_file_as_made(rig.params.file_fd, 0, 4096, 0);
+    rig_assert_file_as_made(file_fd, 0, 4096, 0);
     rig_destroy(&rig);
 }
 
@@ -257,21 +271,13 @@ static const Failure failures[] = {
 static void test_failure(const void *opaque)
 {
     const Failure *failure = opaque;
-    RestrictedRingParams params;
     RingRig rig;
 
     if (!rig_prepare(&rig)) {
         return;
     }
-    params = rig.params;
     failure->break_it(&rig);
     assert_fails(&rig, failure->step, failure->why);
-
-    /* The memory is as good as before. */
-    rig.params = params;
-    rig_start(&rig);
-    g_assert_cmpint(rig_execute(&rig, rig_rw(&rig, IORING_OP_READV, 0, 512, 0)),
-                    ==, 512);
     rig_destroy(&rig);
 }
 
