@@ -11,6 +11,7 @@
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "block/passthrough-file.h"
+#include "block/write-threshold.h"
 #include "system/block-backend.h"
 #include "trace.h"
 
@@ -61,6 +62,12 @@ static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, Error **errp)
                    name);
         return false;
     }
+    if (bdrv_write_threshold_get(bs)) {
+        error_setg(errp, "node '%s' has a write threshold, which would miss "
+                   "what a ring writes; set it to 0 (block-set-write-"
+                   "threshold) or use passthrough=off", name);
+        return false;
+    }
     if (bs->bl.zoned != BLK_Z_NONE) {
         error_setg(errp, "node '%s' is a zoned device, whose zones a ring that "
                    "goes around QEMU cannot track; use passthrough=off", name);
@@ -105,6 +112,13 @@ bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
                    "disk (qemu-img convert -O raw) or use passthrough=off",
                    name, file && file != bs ? "raw on " : "",
                    file ? file->drv->format_name : bs->drv->format_name);
+        return false;
+    }
+    if (bs->probed && blk_supports_write_perm(blk)) {
+        /* QEMU keeps such a guest from writing another format's header. */
+        error_setg(errp, "the format of node '%s' was guessed, and a guest "
+                   "could make its disk another format by a ring; say "
+                   "format=raw or use passthrough=off", name);
         return false;
     }
     if (bs != file && (qdict_haskey(bs->options, "offset") ||

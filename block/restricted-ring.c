@@ -65,11 +65,18 @@ static void set_step_error(Error **errp, RestrictedRingStep step, int err)
             hint = ": the ring's memory counts against RLIMIT_MEMLOCK; raise "
                    "it (ulimit -l)";
             break;
+        case EOVERFLOW:
+            hint = ": this kernel wants more memory for a ring than any that "
+                   "is known; report this as a bug";
+            break;
         case EINVAL:
             hint = ": use Linux 6.12 or later, and sqpoll-cpu only with a CPU "
                    "that this process may run on";
             break;
         }
+    } else if (step == RESTRICTED_RING_FILES ||
+               step == RESTRICTED_RING_EVENTFD) {
+        hint = ": see whether the disk is still there";
     } else if (err == EINVAL) {
         hint = ": use Linux 6.12 or later";
     }
@@ -85,6 +92,8 @@ RestrictedRing *restricted_ring_new(const RestrictedRingParams *params,
     RestrictedRingStep step;
     int fd;
 
+    /* The kernel would take -1 for "no file yet". */
+    assert(params->file_fd >= 0);
     fd = restricted_ring_prepare(params, &layout, &step);
     if (fd < 0) {
         set_step_error(errp, step, -fd);

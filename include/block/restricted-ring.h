@@ -58,7 +58,9 @@ void restricted_ring_get_counters(RestrictedRing *ring,
 
 /*
  * Gives up the ring.  The kernel takes some 50 ms until it is done with the
- * ring's memory and file, and longer while requests are on their way.
+ * ring's memory and file, and longer while requests are on their way.  Blocks
+ * while the SQPOLL thread is held up in submitting, as by a file system (FUSE)
+ * that knows no other way than to wait.
  */
 void restricted_ring_free(RestrictedRing *ring);
 
