@@ -41,7 +41,7 @@ static void test_own_threads(void)
     }
     assert_reads(&a, 0);
     assert_reads(&b, 1);
-    g_assert_cmpuint(rig_sqpoll_threads(), ==, 2);
+    RIG_AWAIT(rig_sqpoll_threads() == 2);
     rig_destroy(&a);
     rig_destroy(&b);
 }
@@ -56,7 +56,7 @@ static void test_shared_thread(void)
     assert_reads(&a, 0);
     assert_reads(&b, 1);
     assert_reads(&a, 0);
-    g_assert_cmpuint(rig_sqpoll_threads(), ==, 1);
+    RIG_AWAIT(rig_sqpoll_threads() == 1);
     rig_destroy(&a);
     rig_destroy(&b);
 }
@@ -95,7 +95,7 @@ static void test_shared_first_gone(void)
     assert_reads(&b, 1);
     RIG_AWAIT(rig_sleeps(&b));
     assert_reads(&b, 1);
-    g_assert_cmpuint(rig_sqpoll_threads(), ==, 1);
+    RIG_AWAIT(rig_sqpoll_threads() == 1);
     rig_destroy(&b);
 }
 
