@@ -36,7 +36,8 @@ kver=${kver#vmlinuz-}
 for makefile in "$kernel.part"/usr/src/linux-headers-*/Makefile; do
     sed -i 's,^include /usr/src/,include $(dir $(lastword $(MAKEFILE_LIST)))../,' "$makefile"
 done
-ln -sfn "../../../usr/src/linux-headers-$kver" "$kernel.part/lib/modules/$kver/build"
+[ -e "$kernel.part/lib" ] || ln -s usr/lib "$kernel.part/lib"
+ln -srfn "$kernel.part/usr/src/linux-headers-$kver" "$kernel.part/lib/modules/$kver/build"
 # Only its BTF is in there, for which a module's build would ask for pahole.
 rm -f "$kernel.part/usr/src/linux-headers-$kver/vmlinux"
 
