@@ -454,11 +454,11 @@ static void register_tests(void)
     add("write", test_write, NULL, NULL);
     add("segments", test_segments, NULL, NULL);
     add("many", test_many, NULL, NULL);
-    add("doorbell", test_doorbell, NULL, NULL);
+    add("doorbell/asleep", test_doorbell, NULL, NULL);
     add("doorbell/without-flag", test_doorbell_without_flag, NULL, NULL);
     add("doorbell/ioeventfd-off", test_doorbell_route, "ioeventfd=off", NULL);
     add("doorbell/iothread", test_doorbell_route, "iothread=thread0", NULL);
-    add("queues", test_queues, "num-queues=2,poll-queues=2", NULL);
+    add("queues/separate", test_queues, "num-queues=2,poll-queues=2", NULL);
     add("queues/thread-per-ring", test_thread_per_ring,
         "num-queues=3,sqpoll-threads=0", NULL);
     add("fsync", test_fsync, NULL, NULL);

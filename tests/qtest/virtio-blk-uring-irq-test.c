@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "standard-headers/linux/virtio_blk.h"
 #include "libqos/virtio-blk-uring-disk.h"
 
@@ -199,7 +200,6 @@ static void test_poll_queue(void *obj, void *data, QGuestAllocator *alloc)
     finish(u);
 }
 
-/* A completion that nobody has taken is no news to the next ring. */
 static void test_after_reset(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBlkUring *u = obj;
@@ -210,11 +210,39 @@ static void test_after_reset(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_await(qvbu_vector_fired(&v.ring[0]));
 
     qvbu_renegotiate(u, 1);
+    g_assert_false(qvbu_vector_fired(&v.config));
     u->pci->msix_ops->set_config_vector(u->pci, 0);
     g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
-    qvbu_assert_stays(!qvbu_vector_fired(&v.ring[0]));
     one_read(&u->rings[0]);
     qvbu_await(qvbu_vector_fired(&v.ring[0]));
+    finish(u);
+}
+
+/* What completes while a ring goes away is no news to the next one. */
+static void test_left_over(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    QVBURing *r = &u->rings[0];
+    uint32_t len = 1 * MiB;
+    uint64_t mem = guest_alloc(alloc, len);
+    struct io_uring_sqe sqe;
+    unsigned round, i;
+    Vectors v;
+
+    start(&v, u, 1, true);
+    qvbu_prep_rw(r, &sqe, IORING_OP_READV, 0, &mem, &len, 1);
+    for (round = 0; round < 5; round++) {
+        for (i = 0; i < u->desc.sq_entries; i++) {
+            qvbu_queue_sqe(r, &sqe);
+        }
+        qvbu_publish(r);
+        qvbu_doorbell(r);
+        qvbu_renegotiate(u, 1);
+        qvbu_vector_fired(&v.ring[0]);
+
+        g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
+        qvbu_assert_stays(!qvbu_vector_fired(&v.ring[0]));
+    }
     finish(u);
 }
 
@@ -267,6 +295,7 @@ static void register_tests(void)
     add("irq/intx", test_intx, NULL);
     add("irq/poll-queue", test_poll_queue, "num-queues=1,poll-queues=1");
     add("irq/after-reset", test_after_reset, NULL);
+    add("irq/left-over", test_left_over, NULL);
     add("irq/bad-vector", test_bad_vector, NULL);
 }
 

@@ -100,7 +100,13 @@ static const Refusal refusals[] = {
         .name = "viommu",
         .options = "-M q35 -device intel-iommu " GOOD_DRIVE " " GOOD_DEVICE
                    ",iommu_platform=on,disable-legacy=on",
-        .says = { "iommu_platform=on", "vIOMMU", "iommu_platform=off",
+        .says = { "iommu_platform=on", "IOMMU", "iommu_platform=off",
+                  "passthrough=off" },
+    }, {
+        .name = "iommu-platform",
+        .options = GOOD_DRIVE " " GOOD_DEVICE
+                   ",iommu_platform=on,disable-legacy=on",
+        .says = { "iommu_platform=on", "IOMMU", "iommu_platform=off",
                   "passthrough=off" },
     }, {
         .name = "ats",
@@ -236,6 +242,9 @@ static const Operation operations[] = {
     { "blockdev-snapshot-sync", "{ 'device': 'drive0' }", "snapshot-file" },
     { "block-commit", "{ 'device': 'drive0' }" },
     { "block-stream", "{ 'device': 'drive0' }" },
+    { "block-dirty-bitmap-add", "{ 'node': 'drive0', 'name': 'bitmap0' }" },
+    { "block_set_io_throttle", "{ 'device': 'drive0', 'bps': 0, 'bps_rd': 0,"
+      " 'bps_wr': 0, 'iops': 100, 'iops_rd': 0, 'iops_wr': 0 }" },
     { "migrate", "{ 'uri': 'exec:cat >/dev/null' }" },
 };
 

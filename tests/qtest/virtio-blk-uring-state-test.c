@@ -138,6 +138,55 @@ static void test_wrong_commands(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_cleanup(u);
 }
 
+/* What is written next, without a read in between, is no command again. */
+static void test_command_once(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+
+    qvbu_negotiate(u, 1, 0);
+    qvbu_give_memory(u);
+    qvbu_set(u, queue_ring, 0);
+    qvbu_set(u, command, VIRTIO_BLK_URING_CMD_BURIED);
+    qvbu_set(u, queue_ring, u->rings[0].ring);
+    g_assert_cmphex(qvbu_get(u, queue_ring), ==, u->rings[0].ring);
+
+    qvbu_set(u, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
+    qvbu_set(u, window_select, 1);
+    qvbu_set(u, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
+    qvbu_set(u, window_select, 0);
+    qvbu_set(u, command, VIRTIO_BLK_URING_CMD_BURIED);
+    qvbu_set(u, window_select, 1);
+    qvbu_assert_state(u, VIRTIO_BLK_URING_VIRTQUEUE,
+                      VIRTIO_BLK_URING_REASON_DRIVER);
+    qvbu_check_activation(u, data);
+    qvbu_cleanup(u);
+}
+
+/* Virtqueues are busy, in another thread, while rings are being built. */
+static void test_under_load(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    unsigned round, i;
+
+    qvbu_negotiate(u, 4, 0);
+    for (round = 0; round < 20; round++) {
+        qvbu_give_memory(u);
+        for (i = 0; i < u->nrings; i++) {
+            qvbu_doorbell(&u->rings[i]);
+        }
+        g_assert_cmpuint(qvbu_command(u, VIRTIO_BLK_URING_CMD_ACTIVATE), ==,
+                         VIRTIO_BLK_URING_RING);
+        for (i = 0; i < u->nrings; i++) {
+            qvbu_check_ring(&u->rings[i], data);
+        }
+        g_assert_cmpuint(qvbu_command(u, VIRTIO_BLK_URING_CMD_GIVE_UP), ==,
+                         VIRTIO_BLK_URING_DEAD);
+        g_assert_cmpuint(qvbu_command(u, VIRTIO_BLK_URING_CMD_BURIED), ==,
+                         VIRTIO_BLK_URING_VIRTQUEUE);
+    }
+    qvbu_cleanup(u);
+}
+
 /* Running rings do not move, whatever is written. */
 static void test_fixed_while_running(void *obj, void *data,
                                      QGuestAllocator *alloc)
@@ -276,7 +325,7 @@ static void test_suspend_give_up(void *obj, void *data,
     qvbu_cleanup(u);
 }
 
-/* stop and cont while no ring runs are nobody's business. */
+/* A stopped machine gets no rings; the driver learns when it may ask again. */
 static void test_after_stop(void *obj, void *data,
                                     QGuestAllocator *alloc)
 {
@@ -285,8 +334,10 @@ static void test_after_stop(void *obj, void *data,
     qvbu_negotiate(u, 1, 0);
     qtest_qmp_assert_success(u->qts, "{ 'execute': 'stop' }");
     g_assert_false(qvbu_activatable(u));
+    qpci_io_readb(u->pci->pdev, u->pci->bar, u->pci->isr_cfg_offset);
     qtest_qmp_assert_success(u->qts, "{ 'execute': 'cont' }");
-    qvbu_await(qvbu_activatable(u));
+    qvirtio_wait_config_isr(&u->pci->vdev, QVBU_TIMEOUT_US);
+    g_assert_true(qvbu_activatable(u));
     qvbu_assert_state(u, VIRTIO_BLK_URING_VIRTQUEUE,
                       VIRTIO_BLK_URING_REASON_NONE);
     qvbu_check_activation(u, data);
@@ -310,6 +361,9 @@ static void test_memory_grows(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_await_state(u, VIRTIO_BLK_URING_SUSPENDING);
     qvbu_assert_state(u, VIRTIO_BLK_URING_SUSPENDING,
                       VIRTIO_BLK_URING_REASON_MEMORY);
+    /* What the driver goes by does not change under its hands. */
+    g_assert_cmpuint(qvbu_get(u, num_windows), ==, windows);
+    qvbu_check_ring(&u->rings[0], data);
     g_assert_cmpuint(qvbu_command(u, VIRTIO_BLK_URING_CMD_SUSPENDED), ==,
                      VIRTIO_BLK_URING_VIRTQUEUE);
 
@@ -330,6 +384,9 @@ static void add(const char *name, QOSTestFunc func, const char *device)
         .edge.extra_device_opts = device,
     };
 
+    if (func == test_under_load) {
+        opts.edge.after_cmd_line = "-object iothread,id=thread0";
+    }
     if (func == test_memory_grows) {
         opts.edge.after_cmd_line = "-m 128M,slots=1,maxmem=1G";
     }
@@ -343,9 +400,12 @@ static void register_tests(void)
         "num-queues=3");
     add("activate/before-driver-ok", test_before_driver_ok, NULL);
     add("activate/wrong-commands", test_wrong_commands, NULL);
+    add("activate/command-once", test_command_once, NULL);
+    add("activate/under-load", test_under_load,
+        "num-queues=4,iothread=thread0");
     add("activate/fixed-while-running", test_fixed_while_running, NULL);
     add("activate/after-reset", test_after_reset, "num-queues=4");
-    add("suspend", test_suspend, "num-queues=2");
+    add("suspend/resume", test_suspend, "num-queues=2");
     add("suspend/and-back", test_suspend_and_back, NULL);
     add("suspend/memory-grows", test_memory_grows, NULL);
     add("suspend/timeout", test_suspend_timeout, NULL);

@@ -93,11 +93,13 @@ static void test_descriptor(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_true(is_power_of_2(d->sq_entries));
     g_assert_true(is_power_of_2(d->cq_entries));
     g_assert_cmpuint(d->cq_entries, >=, d->sq_entries);
-    g_assert_cmpuint(d->sqe_bytes, ==,
+    g_assert_cmpuint(d->sqe_bytes, >=,
                      d->sq_entries * sizeof(struct io_uring_sqe));
     g_assert_cmpuint(d->ring_bytes, >=,
                      d->cqes + d->cq_entries * sizeof(struct io_uring_cqe));
     g_assert_cmpuint(d->align, >=, 4096);
+    g_assert_cmpuint(d->ring_bytes % d->align, ==, 0);
+    g_assert_cmpuint(d->sqe_bytes % d->align, ==, 0);
 
     g_assert_cmpuint(qvbu_get(u, max_segments), >=, 1);
     g_assert_cmpuint(qvbu_get(u, max_segments), <=, 1024);
@@ -361,7 +363,7 @@ static void register_tests(void)
     add("not-negotiated", test_not_negotiated, NULL, NULL, NULL);
     add("passthrough-off", test_passthrough_off, "passthrough=off", NULL,
         NULL);
-    add("descriptor", test_descriptor, NULL, NULL, NULL);
+    add("descriptor/fields", test_descriptor, NULL, NULL, NULL);
     add("descriptor/offsets", test_descriptor_offsets, NULL, NULL, NULL);
     add("descriptor/read-only-fields", test_descriptor_readonly, NULL, NULL,
         NULL);

@@ -169,8 +169,9 @@ void qvbu_give_memory(QVirtioBlkUring *u)
             r->ring = alloc_aligned(u, u->desc.ring_bytes);
             r->sqes = alloc_aligned(u, u->desc.sqe_bytes);
         }
-        qtest_memset(u->qts, r->ring, 0, u->desc.ring_bytes);
-        qtest_memset(u->qts, r->sqes, 0, u->desc.sqe_bytes);
+        /* The device clears the ring; what was there must not matter. */
+        qtest_memset(u->qts, r->ring, 0x5a, u->desc.ring_bytes);
+        qtest_memset(u->qts, r->sqes, 0x5a, u->desc.sqe_bytes);
         r->sq_tail = 0;
         r->cq_head = 0;
 

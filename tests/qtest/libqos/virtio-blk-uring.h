@@ -136,7 +136,7 @@ void qvbu_renegotiate(QVirtioBlkUring *u, unsigned queues);
 /* Frees the virtqueues, as each test has to at its end. */
 void qvbu_cleanup(QVirtioBlkUring *u);
 
-/* Allocate what is missing of ring memory, zero it, tell the device. */
+/* Allocate what is missing of ring memory, spoil it, tell the device. */
 void qvbu_give_memory(QVirtioBlkUring *u);
 
 /* As above, then ACTIVATE, and return the state that follows STARTING. */
