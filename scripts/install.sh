@@ -24,8 +24,9 @@ if [ -e "$repo/guest/linux/dkms.conf" ]; then
     install -m 644 "$repo"/guest/linux/* "$repo/include/standard-headers/linux/virtio_blk_uring.h" "$module"
 fi
 
-(cd "$repo" && find $(ls -d docs README.md 2>/dev/null) -type f) | while read -r file; do
-    install -D -m 644 "$repo/$file" "$to/share/doc/virtio-blk-uring/$file"
+cd "$repo"
+find docs README.md -type f | while read -r file; do
+    install -D -m 644 "$file" "$to/share/doc/virtio-blk-uring/$file"
 done
 
 echo "installed below $to: bin/qemu-system-x86_64${module:+, ${module#"$to"/} (for dkms add)}"
