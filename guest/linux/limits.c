@@ -84,7 +84,7 @@ static void vbu_read_cache_mode(struct vbu *vbu, struct queue_limits *lim)
 	if (!vbu->write_cache)
 		return;
 	lim->features |= BLK_FEAT_WRITE_CACHE;
-	if (vbu->can_ring && vbu->dsync)
+	if (vbu->can_ring && vbu->desc.dsync)
 		lim->features |= BLK_FEAT_FUA;
 }
 
@@ -106,9 +106,9 @@ int vbu_read_limits(struct vbu *vbu, struct queue_limits *lim)
 	/* What is larger would have to take the virtqueues. */
 	if (vbu->can_ring) {
 		lim->max_segments = min_t(u32, lim->max_segments,
-					  vbu->max_segments);
-		lim->max_hw_sectors = max_t(u32, vbu->max_bytes >> SECTOR_SHIFT,
-					    PAGE_SIZE >> SECTOR_SHIFT);
+					  vbu->desc.max_segments);
+		lim->max_hw_sectors = max_t(u32, PAGE_SIZE >> SECTOR_SHIFT,
+					    vbu->desc.max_bytes >> SECTOR_SHIFT);
 	}
 	lim->max_segment_size = min_t(size_t, virtio_max_dma_size(vbu->vdev),
 				      U32_MAX);

@@ -96,7 +96,7 @@ static int vbu_poll(struct blk_mq_hw_ctx *hctx, struct io_comp_batch *iob)
 	return vbu_ring_reap(hctx->driver_data, iob);
 }
 
-static bool vbu_in_ring(struct vbu_queue *q, struct request *rq)
+static bool vbu_ring_owns(struct vbu_queue *q, struct request *rq)
 {
 	unsigned int tag = READ_ONCE(rq->tag);
 
@@ -113,15 +113,16 @@ static enum blk_eh_timer_return vbu_timeout(struct request *rq)
 	/* An interrupt or a doorbell may be lost, or a poller be gone. */
 	vbu_ring_reap(q, NULL);
 	vbu_vq_done(q->vq);
-	if (!vbu_in_ring(q, rq)) {
+	if (!vbu_ring_owns(q, rq)) {
 		virtqueue_notify(q->vq);
 		return BLK_EH_RESET_TIMER;
 	}
+	r->timeouts++;
 	dev_warn_ratelimited(&vbu->vdev->dev,
 			     "[%s] queue %u: the host has had request %d (%s) for %u s\n",
 			     vbu->disk->disk_name, q->index, rq->tag,
 			     blk_op_str(req_op(rq)),
-			     ++r->timeouts * io_timeout);
+			     r->timeouts * vbu->set.timeout / HZ);
 	virtqueue_notify(q->vq);
 	if (give_up && r->timeouts >= give_up) {
 		WRITE_ONCE(vbu->give_up, true);
@@ -335,7 +336,7 @@ static int vbu_alloc_tags(struct vbu *vbu)
 		set->queue_depth /= 2;
 	/* The CQ has a place for each request in flight, and not more. */
 	if (vbu->can_ring)
-		set->queue_depth = min(set->queue_depth, vbu->cq_entries);
+		set->queue_depth = min(set->queue_depth, vbu->desc.cq_entries);
 	if (queue_depth)
 		set->queue_depth = min(set->queue_depth, queue_depth);
 	set->numa_node = dev_to_node(vbu->vdev->dev.parent);
@@ -368,9 +369,11 @@ static void vbu_read_rings(struct vbu *vbu)
 	const char *why = "the module parameter passthrough is N";
 
 	if (passthrough)
-		why = vbu_read_descriptor(vbu);
+		why = vbu_read_descriptor(vbu, &vbu->desc);
 	vbu->can_ring = !why;
-	if (why)
+	if (vbu->can_ring)
+		vbu->num_poll = vbu->desc.num_poll;
+	else
 		dev_info(&vbu->vdev->dev,
 			 "requests go over the virtqueues: %s\n", why);
 }
@@ -443,6 +446,7 @@ static int vbu_probe(struct virtio_device *vdev)
 reset:
 	virtio_reset_device(vdev);
 	vbu_vectors_free(vbu);
+	cancel_delayed_work_sync(&vbu->path_work);
 	put_disk(disk);
 free_rings:
 	vbu_path_free(vbu);
@@ -478,10 +482,11 @@ static void vbu_remove(struct virtio_device *vdev)
 	else
 		vbu_path_leave(vbu);
 	del_gendisk(vbu->disk);
-	cancel_delayed_work_sync(&vbu->path_work);
 
 	virtio_reset_device(vdev);
 	vbu_vectors_free(vbu);
+	/* Whatever kicks it is over only now. */
+	cancel_delayed_work_sync(&vbu->path_work);
 	vdev->config->del_vqs(vdev);
 	vbu_path_free(vbu);
 	blk_mq_free_tag_set(&vbu->set);
@@ -499,10 +504,10 @@ static int vbu_freeze(struct virtio_device *vdev)
 	blk_mq_freeze_queue(queue);
 	blk_mq_quiesce_queue_nowait(queue);
 	blk_mq_unfreeze_queue(queue);
-	cancel_delayed_work_sync(&vbu->path_work);
 
 	virtio_reset_device(vdev);
 	vbu_vectors_free(vbu);
+	cancel_delayed_work_sync(&vbu->path_work);
 	vdev->config->del_vqs(vdev);
 	return 0;
 }

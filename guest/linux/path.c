@@ -16,7 +16,10 @@
 #include "vbu.h"
 
 #define VBU_NOTHING	U32_MAX		/* vbu.told, vbu.said */
+#define VBU_CHANGED	(U32_MAX - 1)	/* vbu.said */
 #define VBU_START_MS	5000		/* more than a host needs for its rings */
+#define VBU_REFRAIN_S	60U		/* after giving up; doubles each time */
+#define VBU_REFRAIN_MAX_S	3600U
 
 const char *vbu_state_name(u32 state)
 {
@@ -145,11 +148,14 @@ static void vbu_read_windows(struct vbu *vbu)
 	vbu->num_windows = n;
 }
 
-static void vbu_open(struct vbu *vbu)
+/* False: the state is another one meanwhile. */
+static bool vbu_open(struct vbu *vbu)
 {
 	unsigned int i;
 
 	vbu_read_windows(vbu);
+	if (vbu_get32(vbu, path_state) != VIRTIO_BLK_URING_RING)
+		return false;
 	vbu->told = VBU_NOTHING;
 	vbu->said = VBU_NOTHING;
 	vbu->give_up = false;
@@ -184,6 +190,7 @@ static void vbu_open(struct vbu *vbu)
 	dev_info(&vbu->vdev->dev,
 		 "[%s] requests go through the host's io_uring: %u rings, %u of them polled\n",
 		 vbu->disk->disk_name, vbu->num_queues, vbu->num_poll);
+	return true;
 }
 
 static void vbu_activate(struct vbu *vbu)
@@ -193,8 +200,8 @@ static void vbu_activate(struct vbu *vbu)
 	for (i = 0; i < vbu->num_queues; i++) {
 		struct vbu_queue *q = &vbu->queues[i];
 
-		memset(q->ring_mem, 0, vbu->layout.ring_bytes);
-		memset(q->sqe_mem, 0, vbu->layout.sqe_bytes);
+		memset(q->ring_mem, 0, vbu->desc.ring_bytes);
+		memset(q->sqe_mem, 0, vbu->desc.sqe_bytes);
 		vbu_set16(vbu, queue_select, i);
 		vbu_set16(vbu, queue_vector, q->vector.index < 0 ?
 			  VIRTIO_BLK_URING_NO_VECTOR : q->vector.index);
@@ -216,7 +223,7 @@ static void vbu_activate(struct vbu *vbu)
 
 static void vbu_say_why(struct vbu *vbu)
 {
-	if (vbu->said == vbu->reason ||
+	if (vbu->said == vbu->reason || vbu->said == VBU_CHANGED ||
 	    vbu->reason == VIRTIO_BLK_URING_REASON_NONE)
 		return;
 	vbu->said = vbu->reason;
@@ -244,6 +251,30 @@ static void vbu_bury(struct vbu *vbu)
 		 vbu->disk->disk_name, n);
 }
 
+/* Whether to ask for rings, when the device would give them. */
+static bool vbu_wants_rings(struct vbu *vbu)
+{
+	struct vbu_desc desc;
+
+	if (!vbu->can_ring || vbu->leaving)
+		return false;
+	if (vbu->refrain_s && time_before(jiffies, vbu->refrain_until)) {
+		queue_delayed_work(vbu_wq, &vbu->path_work,
+				   vbu->refrain_until - jiffies + 1);
+		return false;
+	}
+	if (vbu_read_descriptor(vbu, &desc) ||
+	    memcmp(&desc, &vbu->desc, sizeof(desc))) {
+		if (vbu->said != VBU_CHANGED)
+			dev_info(&vbu->vdev->dev,
+				 "[%s] requests go over the virtqueues: the device's rings are others than when the driver was loaded, bind it anew to use them\n",
+				 vbu->disk->disk_name);
+		vbu->said = VBU_CHANGED;
+		return false;
+	}
+	return true;
+}
+
 /*
  * What to do in each state.  True: that may have changed the state.
  * @tried: whether this call of vbu_path_update() has asked for rings.
@@ -260,9 +291,8 @@ static bool vbu_in_virtqueue(struct vbu *vbu, bool *tried)
 		vbu_bury(vbu);
 	}
 	if (!activatable)
-		vbu->refrain = false;
-	if (vbu->can_ring && activatable && !*tried && !vbu->refrain &&
-	    !vbu->leaving) {
+		vbu->refrain_s = 0;
+	if (activatable && !*tried && vbu_wants_rings(vbu)) {
 		*tried = true;
 		vbu_activate(vbu);
 		return true;
@@ -280,7 +310,9 @@ static bool vbu_gave_up(struct vbu *vbu)
 		 vbu->disk->disk_name);
 	vbu_close(vbu);
 	vbu->told = vbu->state;
-	vbu->refrain = true;
+	vbu->refrain_s = clamp(vbu->refrain_s * 2, VBU_REFRAIN_S,
+			       VBU_REFRAIN_MAX_S);
+	vbu->refrain_until = jiffies + vbu->refrain_s * HZ;
 	vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
 	return true;
 }
@@ -289,9 +321,7 @@ static bool vbu_in_ring(struct vbu *vbu)
 {
 	if (vbu->rings_live)
 		return vbu_gave_up(vbu);
-	if (!vbu->leaving)
-		vbu_open(vbu);
-	return false;
+	return !vbu->leaving && !vbu_open(vbu);
 }
 
 static bool vbu_in_suspending(struct vbu *vbu)
@@ -438,6 +468,7 @@ void vbu_path_enter(struct vbu *vbu)
 	vbu->leaving = false;
 	mutex_unlock(&vbu->path_lock);
 	vbu_path_update(vbu);
+	schedule_work(&vbu->capacity_work);
 }
 
 static bool vbu_fail(struct request *rq, void *unused)
@@ -493,7 +524,7 @@ void vbu_path_init(struct vbu *vbu)
 static unsigned int vbu_ring_order(struct vbu *vbu, u32 bytes)
 {
 	return max_t(int, get_order(bytes),
-		     (int)vbu->layout.ring_align - PAGE_SHIFT);
+		     (int)vbu->desc.ring_align - PAGE_SHIFT);
 }
 
 static void *vbu_ring_alloc(struct vbu *vbu, u32 bytes)
@@ -515,14 +546,14 @@ static void vbu_ring_free(struct vbu *vbu, void *mem, u32 bytes)
 /* Gets the memory for all rings, once. */
 int vbu_path_alloc(struct vbu *vbu)
 {
-	const struct vbu_layout *l = &vbu->layout;
+	const struct vbu_desc *d = &vbu->desc;
 	unsigned int i;
 
 	for (i = 0; i < vbu->num_queues; i++) {
 		struct vbu_queue *q = &vbu->queues[i];
 
-		q->ring_mem = vbu_ring_alloc(vbu, l->ring_bytes);
-		q->sqe_mem = vbu_ring_alloc(vbu, l->sqe_bytes);
+		q->ring_mem = vbu_ring_alloc(vbu, d->ring_bytes);
+		q->sqe_mem = vbu_ring_alloc(vbu, d->sqe_bytes);
 		q->slot = kcalloc(vbu->set.queue_depth, sizeof(*q->slot),
 				  GFP_KERNEL);
 		if (!q->ring_mem || !q->sqe_mem || !q->slot) {
@@ -530,13 +561,13 @@ int vbu_path_alloc(struct vbu *vbu)
 			return -ENOMEM;
 		}
 		q->sqes = q->sqe_mem;
-		q->sq_head = q->ring_mem + l->sq_head;
-		q->sq_tail = q->ring_mem + l->sq_tail;
-		q->sq_flags = q->ring_mem + l->sq_flags;
-		q->cq_head = q->ring_mem + l->cq_head;
-		q->cq_tail = q->ring_mem + l->cq_tail;
-		q->cq_flags = q->ring_mem + l->cq_flags;
-		q->cqes = q->ring_mem + l->cqes;
+		q->sq_head = q->ring_mem + d->sq_head;
+		q->sq_tail = q->ring_mem + d->sq_tail;
+		q->sq_flags = q->ring_mem + d->sq_flags;
+		q->cq_head = q->ring_mem + d->cq_head;
+		q->cq_tail = q->ring_mem + d->cq_tail;
+		q->cq_flags = q->ring_mem + d->cq_flags;
+		q->cqes = q->ring_mem + d->cqes;
 	}
 	return 0;
 }
@@ -549,8 +580,8 @@ void vbu_path_free(struct vbu *vbu)
 	for (i = 0; i < vbu->num_queues; i++) {
 		struct vbu_queue *q = &vbu->queues[i];
 
-		vbu_ring_free(vbu, q->ring_mem, vbu->layout.ring_bytes);
-		vbu_ring_free(vbu, q->sqe_mem, vbu->layout.sqe_bytes);
+		vbu_ring_free(vbu, q->ring_mem, vbu->desc.ring_bytes);
+		vbu_ring_free(vbu, q->sqe_mem, vbu->desc.sqe_bytes);
 		kfree(q->slot);
 		q->ring_mem = NULL;
 		q->sqe_mem = NULL;

@@ -52,7 +52,8 @@ static bool vbu_prepare_data(struct vbu_queue *q, struct request *rq,
 	struct bio_vec bv;
 	u64 misfit = 0;
 
-	if (((off | bytes) & (vbu->offset_align - 1)) || bytes > vbu->max_bytes)
+	if (((off | bytes) & (vbu->desc.offset_align - 1)) ||
+	    bytes > vbu->desc.max_bytes)
 		return false;
 	rq_for_each_bvec(bv, rq, iter) {
 		struct vbu_iovec *v = &r->iov[n];
@@ -72,7 +73,7 @@ static bool vbu_prepare_data(struct vbu_queue *q, struct request *rq,
 		v->len = bv.bv_len;
 		n++;
 	}
-	if (misfit & (vbu->mem_align - 1))
+	if (misfit & (vbu->desc.mem_align - 1))
 		return false;
 	op->off = off;
 	op->len = n;
@@ -96,8 +97,8 @@ bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
 		break;
 	case REQ_OP_WRITE:
 		op->opcode = IORING_OP_WRITEV;
-		if ((rq->cmd_flags & REQ_FUA) || !vbu->write_cache) {
-			if (!vbu->dsync)
+		if (rq->cmd_flags & REQ_FUA) {
+			if (!vbu->desc.dsync)
 				return false;
 			op->rw_flags = (__force u32)RWF_DSYNC;
 		}
@@ -106,11 +107,11 @@ bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
 		op->opcode = IORING_OP_FSYNC;
 		op->rw_flags = IORING_FSYNC_DATASYNC;
 		return !q->iopoll &&
-		       (vbu->opcodes & BIT_ULL(IORING_OP_FSYNC));
+		       (vbu->desc.opcodes & BIT_ULL(IORING_OP_FSYNC));
 	default:
 		return false;
 	}
-	return (vbu->opcodes & BIT_ULL(op->opcode)) &&
+	return (vbu->desc.opcodes & BIT_ULL(op->opcode)) &&
 	       vbu_prepare_data(q, rq, op);
 }
 
@@ -145,7 +146,7 @@ void vbu_ring_publish(struct vbu_queue *q)
 
 static bool vbu_sq_full(struct vbu_queue *q)
 {
-	return q->tail - READ_ONCE(*q->sq_head) >= q->vbu->sq_entries;
+	return q->tail - READ_ONCE(*q->sq_head) >= q->vbu->desc.sq_entries;
 }
 
 blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
@@ -170,7 +171,7 @@ blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
 		q->sq_full++;
 		wakeup = vbu_publish(q);
 	} else {
-		sqe = &q->sqes[q->tail & (q->vbu->sq_entries - 1)];
+		sqe = &q->sqes[q->tail & (q->vbu->desc.sq_entries - 1)];
 		*sqe = (struct io_uring_sqe) {
 			.opcode		= op->opcode,
 			.flags		= IOSQE_FIXED_FILE,
@@ -211,32 +212,33 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 			     bool *drained)
 {
 	struct vbu *vbu = q->vbu;
-	unsigned int n = 0, seen;
+	u32 tail, head;
 	unsigned long flags;
-	u32 tail;
+	unsigned int n = 0;
 
 	*drained = false;
 	spin_lock_irqsave(&q->cq_lock, flags);
 	if (unlikely(!q->live))
 		goto out;
+	head = q->head;
 	/* The CQEs come after it. */
 	tail = virt_load_acquire(q->cq_tail);
-	if (unlikely(tail - q->head > vbu->cq_entries)) {
+	if (unlikely(tail - head > vbu->desc.cq_entries)) {
 		if (!READ_ONCE(vbu->give_up)) {
 			dev_err(&vbu->vdev->dev,
 				"queue %u: the CQ's tail %u is nowhere near its head %u, giving the rings up\n",
-				q->index, tail, q->head);
+				q->index, tail, head);
 			WRITE_ONCE(vbu->give_up, true);
 			vbu_path_kick(vbu);
 		}
 		goto out;
 	}
-	for (seen = 0; q->head != tail && n < VBU_REAP_BATCH; seen++) {
+	while (head != tail && n < VBU_REAP_BATCH) {
 		struct io_uring_cqe *cqe;
 		u64 tag;
 		int res;
 
-		cqe = &q->cqes[q->head++ & (vbu->cq_entries - 1)];
+		cqe = &q->cqes[head++ & (vbu->desc.cq_entries - 1)];
 		tag = READ_ONCE(cqe->user_data);
 		res = READ_ONCE(cqe->res);
 		if (unlikely(tag >= vbu->set.queue_depth || !q->slot[tag])) {
@@ -252,9 +254,10 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 		/* Now it is ours again. */
 		WRITE_ONCE(q->slot[tag], NULL);
 	}
-	if (seen) {
+	if (head != q->head) {
+		WRITE_ONCE(q->head, head);
 		/* They are copied, the host may write over them. */
-		virt_store_release(q->cq_head, q->head);
+		virt_store_release(q->cq_head, head);
 		q->completed += n;
 	}
 	*drained = n && !READ_ONCE(q->open) &&
@@ -280,6 +283,21 @@ static void vbu_finish(struct request *rq, int res, struct io_comp_batch *iob)
 	vbu_ring_complete(rq);
 }
 
+static bool vbu_cq_empty(struct vbu_queue *q)
+{
+	return READ_ONCE(*q->cq_tail) == READ_ONCE(q->head);
+}
+
+/* Somebody found the SQ full, and now the host has taken something out. */
+static void vbu_unstarve(struct vbu_queue *q)
+{
+	virt_mb();	/* pairs with vbu_ring_submit() */
+	if (unlikely(READ_ONCE(q->starved))) {
+		WRITE_ONCE(q->starved, false);
+		blk_mq_run_hw_queue(q->hctx, true);
+	}
+}
+
 /*
  * Completes what the host has completed; in any context.  @iob: from .poll(),
  * or NULL.
@@ -291,10 +309,13 @@ unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
 	DEFINE_IO_COMP_BATCH(own);
 	bool drained;
 
-	if (!READ_ONCE(q->live))
+	if (!READ_ONCE(q->live) || vbu_cq_empty(q))
 		return 0;
 	do {
 		n = vbu_take(q, done, &drained);
+		/* Before the last one is completed, and the queue may go. */
+		if (n)
+			vbu_unstarve(q);
 		for (i = 0; i < n; i++) {
 			int res = done[i].res;
 
@@ -309,14 +330,6 @@ unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
 
 	if (!rq_list_empty(&own.req_list))
 		own.complete(&own);
-	if (total) {
-		/* Pairs with vbu_ring_submit(). */
-		virt_mb();
-		if (unlikely(READ_ONCE(q->starved))) {
-			WRITE_ONCE(q->starved, false);
-			blk_mq_run_hw_queue(q->hctx, true);
-		}
-	}
 	if (unlikely(drained))
 		vbu_path_kick(q->vbu);
 	return total;
@@ -332,10 +345,9 @@ void vbu_ring_interrupt(struct vbu_queue *q)
 		WRITE_ONCE(*q->cq_flags, IORING_CQ_EVENTFD_DISABLED);
 		vbu_ring_reap(q, NULL);
 		WRITE_ONCE(*q->cq_flags, 0);
-		/* What came before the host saw that makes no interrupt. */
-		virt_mb();
-	} while (READ_ONCE(*q->cq_tail) != READ_ONCE(q->head) &&
-		 READ_ONCE(q->live));
+		virt_mb();	/* what the host posts from here on interrupts */
+	} while (!vbu_cq_empty(q) && READ_ONCE(q->live) &&
+		 !READ_ONCE(q->vbu->give_up));
 }
 
 /*

@@ -56,7 +56,7 @@ struct vbu_req {
 	bool by_ring;		/* what took it, and so what res means */
 	u8 flags;
 	u8 tries;		/* returned by the ring without progress */
-	u8 timeouts;
+	unsigned int timeouts;
 	int res;		/* a CQE's */
 	struct vbu_iovec iov[];				/* host reads */
 };
@@ -68,8 +68,21 @@ struct vbu_window {
 	u64 bias;		/* add to a guest physical address */
 };
 
-/* Where things are in the memory of each ring, as the device says. */
-struct vbu_layout {
+/*
+ * What the device says about its rings; settled by probe, and checked again
+ * before each activation, since migration can put another device here.
+ */
+struct vbu_desc {
+	u32 num_poll;
+	u32 vectors;		/* a ring can have its own interrupt */
+	u32 dsync;
+	u32 sq_entries;
+	u32 cq_entries;
+	u32 max_segments;
+	u32 max_bytes;
+	u32 mem_align;
+	u32 offset_align;
+	/* where things are in the memory of each ring */
 	u32 ring_align;		/* log2 */
 	u32 ring_bytes;
 	u32 sqe_bytes;
@@ -80,6 +93,8 @@ struct vbu_layout {
 	u32 cq_tail;
 	u32 cq_flags;
 	u32 cqes;
+	u32 reserved;
+	u64 opcodes;
 };
 
 struct vbu;
@@ -158,18 +173,9 @@ struct vbu {
 		u8 sectors;
 	} geometry;
 
-	/* what the device says about its rings; settled by probe */
 	bool can_ring;
-	bool dsync;
-	bool vectors;		/* a ring can have its own interrupt */
-	u64 opcodes;
-	u32 sq_entries;
-	u32 cq_entries;
-	u32 max_segments;
-	u32 max_bytes;
-	u32 mem_align;
-	u32 offset_align;
-	struct vbu_layout layout;
+	struct vbu_desc desc;
+	u32 max_segments;	/* that a request has place for */
 
 	/* changes only while the rings are closed */
 	unsigned int num_windows;
@@ -190,7 +196,8 @@ struct vbu {
 	bool rings_live;	/* the queues are, as long as they are not drained */
 	bool closed;		/* no request enters a ring */
 	bool leaving;		/* no ring is to be started any more */
-	bool refrain;		/* we gave up; wait for the administrator */
+	unsigned int refrain_s;	/* we gave up; so long until the next try */
+	unsigned long refrain_until;	/* jiffies */
 	bool dying;		/* what fails now failed because its ring died */
 	bool give_up;		/* a request is stuck, take the rings away */
 	u32 said;		/* the last reason that was logged */
@@ -258,7 +265,7 @@ const char *vbu_state_name(u32 state);
 const char *vbu_reason_name(u32 reason);
 
 /* descriptor.c: what the device says about its rings */
-const char *vbu_read_descriptor(struct vbu *vbu);
+const char *vbu_read_descriptor(struct vbu *vbu, struct vbu_desc *d);
 
 /* limits.c */
 int vbu_read_limits(struct vbu *vbu, struct queue_limits *lim);

@@ -63,7 +63,7 @@ void vbu_vectors_alloc(struct vbu *vbu)
 
 	for (i = 0; i < vbu->num_queues; i++)
 		vbu->queues[i].vector.index = -1;
-	if (!vbu->can_ring || !vbu->vectors || !dev_is_pci(parent))
+	if (!vbu->can_ring || !vbu->desc.vectors || !dev_is_pci(parent))
 		return;
 	pdev = to_pci_dev(parent);
 	if (!pdev->msix_enabled || !pci_msix_can_alloc_dyn(pdev))

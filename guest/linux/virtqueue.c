@@ -146,7 +146,6 @@ void vbu_vq_done(struct virtqueue *vq)
 {
 	struct vbu *vbu = vq->vdev->priv;
 	struct vbu_queue *q = &vbu->queues[vq->index];
-	bool starved = false;
 	struct request *rq;
 	unsigned long flags;
 	unsigned int len;
@@ -155,17 +154,16 @@ void vbu_vq_done(struct virtqueue *vq)
 	do {
 		virtqueue_disable_cb(vq);
 		while ((rq = virtqueue_get_buf(vq, &len))) {
-			starved = q->vq_starved;
+			/* Before it is completed, and the queue may go. */
+			if (q->vq_starved) {
+				q->vq_starved = false;
+				blk_mq_run_hw_queue(q->hctx, true);
+			}
 			if (!blk_mq_complete_request_remote(rq))
 				vbu_vq_complete(rq);
 		}
 	} while (!virtqueue_enable_cb(vq));
-	if (starved)
-		q->vq_starved = false;
 	spin_unlock_irqrestore(&q->vq_lock, flags);
-
-	if (starved)
-		blk_mq_run_hw_queue(q->hctx, true);
 }
 
 void vbu_vq_complete(struct request *rq)
