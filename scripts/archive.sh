@@ -65,11 +65,12 @@ private_apt() {
     "$tool" -q -c "$apt/apt.conf" "$@"
 }
 
-# Write the configuration and fetch the indexes, once.
+# Write the configuration and fetch the indexes; they are good for a day, since
+# a mirror forgets what an older one lists.
 open_archive() {
     local own options suite
 
-    [ ! -e "$apt/ready" ] || return 0
+    [ -z "$(find "$apt/ready" -mtime -1 2>/dev/null)" ] || return 0
     mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,own/partial,sources.d}
 
     own=$(own_source)
