@@ -10,8 +10,9 @@ By default the image is a file in build/bench/, which QEMU and the host's fio
 use through the page cache.  --disk=PATH uses another file or a block device,
 with direct I/O.
 
-Result: a table, and build/bench/flat.json.  The exit status is 1 when a row was
-not served by what its name says, as when passthrough fell back to virtqueues.
+Result: a table, and build/bench/flat.json.  The exit status is 1 when a row
+was not served by what its name says, as when passthrough fell back to
+virtqueues.
 """
 
 import argparse

@@ -50,7 +50,8 @@ class DiskGroup(Group):
             wrong = went.ring if polled else went.polled
             right = went.polled if polled else went.ring
             assert right >= at_least, f"too few requests: {went}"
-            assert wrong <= strays * right, f"requests took the other rings: {went}"
+            assert wrong <= strays * right, \
+                f"requests took the other rings: {went}"
         else:
             assert went.ring + went.polled >= at_least, \
                 f"too few requests: {went}"

@@ -38,6 +38,8 @@ class Group:
     drive = "cache=writeback"
     bus = None
     smp = 1
+    # Parts of the lines that QEMU may write here; all else fails a test.
+    known_warnings = ("under TCG, code that the guest reads",)
 
     def __init__(self, config, name):
         self.config = config
@@ -103,6 +105,12 @@ class Group:
             self.vm.wait_boot()
             self.prepare()
 
+    def check_qemu(self):
+        """QEMU has no warning that this group did not bargain for."""
+        for line in self.vm.new_log_lines():
+            if not any(known in line for known in self.known_warnings):
+                raise AssertionError("QEMU says: " + line)
+
     def check_kernel(self):
         """The guest's kernel has nothing to complain about."""
         said = self.vm.sh("dmesg -c")
@@ -128,7 +136,7 @@ class Group:
 
 
 class Report:
-    """TAP on standard output; failures are explained in '#' lines."""
+    """TAP on standard output; '#' lines before a failure explain it."""
 
     def __init__(self):
         self.number = 0
@@ -146,37 +154,41 @@ class Report:
             print("# " + line, flush=True)
 
     def end(self):
-        print(f"1..{self.number}", flush=True)
+        print(f"1..{self.number}"
+              + ("" if self.number else " # SKIP no test matches"), flush=True)
 
 
 def run_group(group, selected, report):
     """Run the (description, function) pairs of one group."""
     for description, function in selected:
         started = time.monotonic()
+        name = f"{group.name}: {description}"
         try:
             group.start()
             function()
             if group.vm is not None:
                 group.check_kernel()
+                group.check_qemu()
         except Skip as reason:
-            report.line(True, description, f" # SKIP {reason}")
+            report.line(True, name, f" # SKIP {reason}")
             continue
         except Exception as error:          # pylint: disable=broad-except
-            report.line(False, description)
             if isinstance(error, AssertionError) or not str(error):
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                report.explain(f"{where.filename}:{where.lineno}: {where.line}")
+                report.explain(f"{where.filename}:{where.lineno}: "
+                               f"{where.line}")
             report.explain(f"{type(error).__name__}: {error}")
             report.explain(f"logs in {group.directory}")
+            report.line(False, name)
             group.drop()
             continue
-        report.line(True, description)
-        print(f"# {time.monotonic() - started:.1f} s", file=sys.stderr,
-              flush=True)
+        report.line(True, name)
+        if sys.stdout.isatty():
+            report.explain(f"{time.monotonic() - started:.1f} s")
     try:
         group.stop()
     except Exception as error:              # pylint: disable=broad-except
-        report.line(False, f"{group.name}: QEMU ends by itself when told to")
         report.explain(str(error))
+        report.line(False, f"{group.name}: QEMU ends by itself when told to")
     finally:
         group.drop()

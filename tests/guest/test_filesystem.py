@@ -13,7 +13,8 @@ from vm import DRIVER
 # Files of many sizes, from empty to several extents, and their checksums.
 FILL = """
 mkdir {at}/many
-for i in $(seq 0 60); do head -c $((i * i * 37)) /dev/urandom >{at}/many/$i; done
+for i in $(seq 0 60)
+do head -c $((i * i * 37)) /dev/urandom >{at}/many/$i; done
 for i in 1 2 3; do head -c $((i * 1000001)) /dev/urandom >{at}/big.$i; done
 (cd {at}; find . -type f ! -name SUMS ! -path './lost*' | sort |
  xargs md5sum) >{at}/SUMS

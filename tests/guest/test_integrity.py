@@ -11,14 +11,14 @@ KIB = 1 << 10
 SINGLE = (
     ("write", "512", 1, 256 * KIB),
     ("write", "4k", 16, 8 * MIB),
-    ("write", "1m", 16, 32 * MIB),
+    ("write", "1m", 16, 16 * MIB),
     ("randwrite", "512", 256, 1 * MIB),
     ("randwrite", "4k", 256, 8 * MIB),
     ("randwrite", "64k", 1, 16 * MIB),
     ("randrw", "512", 16, 1 * MIB),
     ("randrw", "4k", 1, 4 * MIB),
-    ("randrw", "64k", 256, 32 * MIB),
-    ("randrw", "1m", 1, 32 * MIB),
+    ("randrw", "64k", 256, 20 * MIB),
+    ("randrw", "1m", 1, 16 * MIB),
 )
 MULTI = (
     ("write", "1m", 16, 16 * MIB),

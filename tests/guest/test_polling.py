@@ -45,12 +45,12 @@ class Polling(DiskGroup):
             assert each["in-flight"] == 0, path
 
     def test_exact_polled(self):
-        """polled, the ring's counters equal fio's count of I/Os exactly"""
+        """polled, the ring's counters equal fio's count exactly"""
         self.exact("randread", 8, True, 16000)
         self.exact("randwrite", 1, True, 4000)
 
     def test_exact_interrupt(self):
-        """by interrupt, the ring's counters equal fio's count of I/Os exactly"""
+        """by interrupt, the ring's counters equal fio's count exactly"""
         self.exact("randread", 8, False, 8000)
         self.exact("randwrite", 1, False, 2000)
 

@@ -28,7 +28,8 @@ import subprocess
 import sys
 import time
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("VBU_BUILD", os.path.join(TOP, "build"))
 
 DEVICE = "virtio-blk-uring"
@@ -167,6 +168,7 @@ class Guest:
         self.disks = [dict(disk) for disk in disks]
         self.events = []
         self.kernel_release = None
+        self._log_read = 0
         self._ids = itertools.count(1)
         shutil.rmtree(logdir, ignore_errors=True)
         os.makedirs(logdir)
@@ -345,6 +347,15 @@ class Guest:
             raise GuestError(f"exit status {status} in the guest of:\n{script}"
                              f"\n{output}")
         return output
+
+    def new_log_lines(self):
+        """What QEMU wrote to standard error since this was last asked."""
+        with open(self._log("qemu.log"), encoding="utf-8",
+                  errors="replace") as log:
+            log.seek(self._log_read)
+            lines = log.read().splitlines()
+            self._log_read = log.tell()
+        return lines
 
     # -- the end -------------------------------------------------------------
 
