@@ -72,7 +72,7 @@ class FileSystem(DiskGroup):
         if not self.config.stock:
             # mke2fs zeroes by write zeroes, which no ring has: that alone
             # may take the virtqueue.
-            assert went.ring > 100 and went.virtqueue * 20 < went.ring, went
+            assert went.ring > 100 and went.virtqueue * 4 < went.ring, went
             assert went.flushes == 0, "flushes took the slow path"
 
     def test_checksums(self):
