@@ -337,6 +337,39 @@ static void test_no_write_cache(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_cleanup(u);
 }
 
+/* A host block device instead of a file, and with larger blocks */
+
+static char *loop;
+
+static void *host_device_before(GString *cmd_line, void *arg)
+{
+    QVBUDisk *disk = qvbu_disk_new();
+
+    g_free(loop);
+    loop = qvbu_loop_new(disk, 4096);
+    g_string_append_printf(cmd_line, " -drive if=none,id=drive0,file=%s,"
+                           "format=raw,cache=none ", loop ?: disk->path);
+    return disk;
+}
+
+static void test_host_device(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    QVBURing *r = &u->rings[0];
+    uint64_t mem;
+
+    if (!loop) {
+        return;
+    }
+    qvbu_start(u, 1);
+    g_assert_cmpuint(qvbu_get(u, offset_align), ==, 4096);
+    qvbu_check_ring(r, data);
+    mem = qvbu_mem_new(u, 512, 1);
+    g_assert_cmpint(qvbu_rw(r, IORING_OP_READV, 0, mem, 512), ==, -EINVAL);
+    qvbu_check_ring(r, data);
+    qvbu_cleanup(u);
+}
+
 static void test_direct(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBlkUring *u = obj;
@@ -441,6 +474,9 @@ static void add(const char *name, QOSTestFunc func, const char *device,
         .edge.extra_device_opts = device,
     };
 
+    if (func == test_host_device) {
+        opts.before = host_device_before;
+    }
     if (device && strstr(device, "iothread=")) {
         opts.edge.after_cmd_line = "-object iothread,id=thread0";
     }
@@ -467,6 +503,8 @@ static void register_tests(void)
     add("dsync", test_dsync, NULL, NULL);
     add("no-write-cache", test_no_write_cache, "write-cache=off", NULL);
     add("direct", test_direct, NULL, "cache=none");
+    add("host-device", test_host_device,
+        "logical_block_size=4096,physical_block_size=4096", NULL);
     add("counters", test_counters, NULL, NULL);
     add("virtqueue-beside", test_virtqueue_beside,
         "serial=ring-and-virtqueue", NULL);

@@ -22,6 +22,7 @@ typedef struct Refusal {
     const char *options;        /* %s: the image's path */
     const char *says[5];        /* all of these; none: starts */
     bool qcow2;
+    unsigned block_size;        /* the image is behind a block device */
 } Refusal;
 
 static const Refusal refusals[] = {
@@ -114,6 +115,11 @@ static const Refusal refusals[] = {
                    " " GOOD_DEVICE ",ats=on",
         .says = { "ats=on", "IOMMU", "ats=off", "passthrough=off" },
     }, {
+        .name = "block-size",
+        .options = GOOD_DRIVE ",cache=none " GOOD_DEVICE,
+        .says = { "first block", "passthrough=off" },
+        .block_size = 4096,
+    }, {
         .name = "poll-queues",
         .options = GOOD_DRIVE " " GOOD_DEVICE ",poll-queues=2000",
         .says = { "poll-queues=2000", "1024", "fewer" },
@@ -181,6 +187,7 @@ static void test_at_start(const void *opaque)
     const Refusal *refusal = opaque;
     g_autofree char *options = NULL;
     g_autofree char *err = NULL;
+    g_autofree char *loop = NULL;
     QVBUDisk *disk = qvbu_disk_new();
     unsigned i;
     int status;
@@ -190,9 +197,15 @@ static void test_at_start(const void *opaque)
         g_test_skip("needs qemu-img (QTEST_QEMU_IMG) to make a qcow2 image");
         return;
     }
+    if (refusal->block_size) {
+        loop = qvbu_loop_new(disk, refusal->block_size);
+        if (!loop) {
+            return;
+        }
+    }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    options = g_strdup_printf(refusal->options, disk->path);
+    options = g_strdup_printf(refusal->options, loop ?: disk->path);
 #pragma GCC diagnostic pop
     status = run_qemu(options, NULL, &err);
     g_test_message("exit status %d: %s", status, err);

@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include "../libqtest.h"
 #include "qemu/bswap.h"
@@ -53,6 +55,43 @@ void *qvbu_disk_before(GString *cmd_line, void *arg)
                            "format=raw,auto-read-only=off%s%s ", disk->path,
                            more ? "," : "", more ?: "");
     return disk;
+}
+
+static void close_loop(void *opaque)
+{
+    /* Nobody else having it open, the device is taken apart. */
+    close(GPOINTER_TO_INT(opaque));
+    qos_invalidate_command_line();
+}
+
+char *qvbu_loop_new(QVBUDisk *disk, unsigned block_size)
+{
+    struct loop_config config = {
+        .fd = disk->fd,
+        .block_size = block_size,
+        .info.lo_flags = LO_FLAGS_AUTOCLEAR,
+    };
+    g_autofree char *path = NULL;
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int number = -1, fd = -1;
+
+    if (control >= 0) {
+        number = ioctl(control, LOOP_CTL_GET_FREE);
+        close(control);
+    }
+    if (number >= 0) {
+        path = g_strdup_printf("/dev/loop%d", number);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+    }
+    if (fd < 0 || ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
+        g_test_skip("needs a loop device, and root to set it up");
+        if (fd >= 0) {
+            close(fd);
+        }
+        return NULL;
+    }
+    g_test_queue_destroy(close_loop, GINT_TO_POINTER(fd));
+    return g_steal_pointer(&path);
 }
 
 /* Different in each 32-bit word, so that a misplaced byte is noticed */

@@ -25,6 +25,13 @@ void *qvbu_disk_before(GString *cmd_line, void *arg);
 /* An image that is gone when the test ends */
 QVBUDisk *qvbu_disk_new(void);
 
+/*
+ * A block device with blocks of @block_size bytes in front of @disk, which is
+ * gone when the test ends.  Skips the test and returns NULL if this user or
+ * this host cannot have any.  To be freed.
+ */
+char *qvbu_loop_new(QVBUDisk *disk, unsigned block_size);
+
 /* Fill @len bytes with, and check them for, a pattern that @seed tells. */
 void qvbu_disk_fill(QVBUDisk *disk, uint64_t offset, uint32_t len,
                     uint32_t seed);
