@@ -21,6 +21,7 @@ struct PassthroughFile {
     off_t mark;         /* byte that @fd has locked, see mark_description() */
     bool readonly;
     uint32_t mem_align;
+    uint32_t offset_align;
     BlockDriverState *nodes[2]; /* format and protocol node, referenced */
     unsigned num_nodes;
     Error *blocker;     /* of operations on the nodes, NULL: none */
@@ -190,19 +191,23 @@ static bool is_marked(PassthroughFile *file)
            lock.l_type != F_UNLCK;
 }
 
-static uint32_t find_mem_align(PassthroughFile *file, BlockDriverState *bs)
+/* What O_DIRECT wants of the file's requests. */
+static void find_alignment(PassthroughFile *file, BlockDriverState *bs)
 {
     struct statx stx;
-    uint32_t align = bdrv_min_mem_align(bs);
+
+    file->mem_align = bdrv_min_mem_align(bs);
+    file->offset_align = 1;
 
 #ifdef STATX_DIOALIGN
     if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
         stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_mem_align) {
         /* A segment's length has to be whole blocks in any case. */
-        align = MAX(stx.stx_dio_mem_align, stx.stx_dio_offset_align);
+        file->mem_align = MAX(stx.stx_dio_mem_align,
+                              stx.stx_dio_offset_align);
+        file->offset_align = stx.stx_dio_offset_align;
     }
 #endif
-    return align;
 }
 
 PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
@@ -225,6 +230,8 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     *file = (PassthroughFile) {
         .fd = -1,
         .probe_fd = -1,
+        .mem_align = 1,
+        .offset_align = 1,
         .readonly = !writable,
     };
 
@@ -245,7 +252,9 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     if (!mark_description(file, errp)) {
         goto fail;
     }
-    file->mem_align = flags & O_DIRECT ? find_mem_align(file, bs) : 1;
+    if (flags & O_DIRECT) {
+        find_alignment(file, bs);
+    }
     file->nodes[file->num_nodes++] = bs;
     if (find_file_node(bs) != bs) {
         file->nodes[file->num_nodes++] = find_file_node(bs);
@@ -281,6 +290,11 @@ bool passthrough_file_is_readonly(const PassthroughFile *file)
 uint32_t passthrough_file_mem_align(const PassthroughFile *file)
 {
     return file->mem_align;
+}
+
+uint32_t passthrough_file_offset_align(const PassthroughFile *file)
+{
+    return file->offset_align;
 }
 
 void passthrough_file_reserve(PassthroughFile *file, const char *owner)

@@ -128,6 +128,23 @@ static bool try_ring(VirtIOBlkUring *s, PassthroughFile *file,
     return ok;
 }
 
+static bool check_block_size(PassthroughFile *file, uint32_t block_size,
+                             Error **errp)
+{
+    uint32_t align = passthrough_file_offset_align(file);
+
+    if (align > block_size) {
+        error_setg(errp, "with cache.direct=on (cache=none) the host's disk "
+                   "takes blocks of %" PRIu32 " bytes only, while "
+                   "logical_block_size is %" PRIu32 "; use "
+                   "logical_block_size=%" PRIu32 ",physical_block_size=%" PRIu32
+                   ", cache.direct=off or passthrough=off", align, block_size,
+                   align, align);
+        return false;
+    }
+    return true;
+}
+
 bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
 {
     BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
@@ -144,8 +161,9 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
         return false;
     }
     file = passthrough_file_open(conf->blk, writable, errp);
-    ok = file && try_ring(s, file, &scratch, block_size,
-                          blk_getlength(conf->blk) >= block_size, errp);
+    ok = file && check_block_size(file, block_size, errp) &&
+         try_ring(s, file, &scratch, block_size,
+                  blk_getlength(conf->blk) >= block_size, errp);
     if (file) {
         s->mem_align = passthrough_file_mem_align(file);
     }

@@ -46,6 +46,9 @@ bool passthrough_file_is_readonly(const PassthroughFile *file);
  */
 uint32_t passthrough_file_mem_align(const PassthroughFile *file);
 
+/* The same for a request's offset and length; 1 where the kernel says none. */
+uint32_t passthrough_file_offset_align(const PassthroughFile *file);
+
 /*
  * Until passthrough_file_wait_unused(), has the block layer take the file for
  * one that others write to: it skips no flush, and it refuses what relies on

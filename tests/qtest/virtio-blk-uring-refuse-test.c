@@ -117,7 +117,8 @@ static const Refusal refusals[] = {
     }, {
         .name = "block-size",
         .options = GOOD_DRIVE ",cache=none " GOOD_DEVICE,
-        .says = { "first block", "passthrough=off" },
+        .says = { "blocks of 4096 bytes", "logical_block_size=4096",
+                  "physical_block_size=4096", "passthrough=off" },
         .block_size = 4096,
     }, {
         .name = "poll-queues",
