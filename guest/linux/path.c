@@ -135,6 +135,7 @@ static void vbu_read_windows(struct vbu *vbu)
 {
 	unsigned int i, n = 0, num = vbu_get16(vbu, num_windows);
 
+	memset(vbu->windows, 0, sizeof(vbu->windows));
 	for (i = 0; i < num && n < VBU_MAX_WINDOWS; i++) {
 		struct vbu_window *w = &vbu->windows[n];
 
@@ -210,8 +211,8 @@ static void vbu_activate(struct vbu *vbu)
 	}
 	vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
 	/*
-	 * There will be a config interrupt as well, but not before probe is
-	 * over, and who loads the driver expects the rings to be there then.
+	 * No interrupt tells the outcome.  Who loads the driver expects the
+	 * rings to be there when it is loaded, so this waits.
 	 */
 	while (vbu_get32(vbu, path_state) == VIRTIO_BLK_URING_STARTING &&
 	       slept < VBU_START_MS) {
@@ -368,6 +369,7 @@ static bool vbu_path_step(struct vbu *vbu, bool *tried)
 	case VIRTIO_BLK_URING_VIRTQUEUE:
 		return vbu_in_virtqueue(vbu, tried);
 	case VIRTIO_BLK_URING_STARTING:
+		/* A slow host; what takes so long is not to hold up probe. */
 		queue_delayed_work(vbu_wq, &vbu->path_work, HZ / 10);
 		return false;
 	case VIRTIO_BLK_URING_RING:
