@@ -41,6 +41,7 @@ class Sample:
 
     def __init__(self, result, job, served_by):
         way = "read" if job.rw == "randread" else "write"
+        self.ios = result.ios()
         self.iops = result.iops()
         self.p50 = result.percentile_us(way, 50)
         self.p99 = result.percentile_us(way, 99)

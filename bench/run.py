@@ -26,8 +26,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), "tests", "guest"))
 
 # pylint: disable=wrong-import-position
-from contenders import Job, all_contenders             # noqa: E402
+from contenders import Host, Job, all_contenders       # noqa: E402
+from hosttrace import Trace                            # noqa: E402
 from report import Row, Table, write_json              # noqa: E402
+from tap import Skip                                   # noqa: E402
 from vm import BUILD, Config, make_image               # noqa: E402
 
 RESULTS = os.path.join(BUILD, "bench")
@@ -121,6 +123,8 @@ def measure(contenders, jobs, repeat, seconds):
     for repetition in range(repeat):
         for job in jobs:
             able = [c for c in contenders if c.takes(job)]
+            if not able:
+                continue
             turn = repetition % len(able)
             for contender in able[turn:] + able[:turn]:
                 samples.setdefault((contender.name, job), []).append(
@@ -128,6 +132,26 @@ def measure(contenders, jobs, repeat, seconds):
                 progress.step(f"{contender.name}, {job}, "
                               f"repetition {repetition + 1} of {repeat}")
     return samples, progress.end()
+
+
+def worker_notes(disk, ways):
+    """How much of each kind of I/O the host's io_uring does by itself.
+
+    What it cannot do without waiting it hands to a worker thread, one for
+    writes to the same file: a detour that no guest can avoid, and that bare
+    metal takes too.
+    """
+    host = Host("probe", disk, sqpoll=True)
+    for rw in ways:
+        try:
+            with Trace("io_uring/io_uring_queue_async_work") as trace:
+                ios = host.run(Job(rw, 1, True), 0.2).ios
+                handed = min(len(trace.read()), ios)
+        except (Skip, AssertionError):
+            continue        # not root, or more than the trace holds
+        if handed * 10 > ios:
+            yield (f"note: of {ios} {rw} I/Os on this disk the host's "
+                   f"io_uring handed {handed} to a worker thread")
 
 
 def goals(table):
@@ -186,6 +210,8 @@ def main():
     print(f"disk: {disk}; {options.accel}, 1 vCPU, {os.cpu_count()} host "
           f"CPUs; {options.repeat} repetitions of {options.runtime} s",
           flush=True)
+    for line in worker_notes(disk, ways):
+        print(line, flush=True)
     load = os.getloadavg()[0]
     if load > 1:
         print(f"note: other programs use {load:.1f} CPUs; what follows will "
