@@ -25,8 +25,11 @@ if [ -e "$repo/guest/linux/dkms.conf" ]; then
 fi
 
 cd "$repo"
-find docs README.md -type f | while read -r file; do
-    install -D -m 644 "$file" "$to/share/doc/virtio-blk-uring/$file"
+for document in docs README.md; do
+    [ -e "$document" ] || continue
+    find "$document" -type f | while read -r file; do
+        install -D -m 644 "$file" "$to/share/doc/virtio-blk-uring/$file"
+    done
 done
 
 echo "installed below $to: bin/qemu-system-x86_64${module:+, ${module#"$to"/} (for dkms add)}"
