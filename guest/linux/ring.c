@@ -258,7 +258,7 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 		WRITE_ONCE(q->head, head);
 		/* They are copied, the host may write over them. */
 		virt_store_release(q->cq_head, head);
-		q->completed += n;
+		WRITE_ONCE(q->completed, q->completed + n);
 	}
 	*drained = n && !READ_ONCE(q->open) &&
 		   READ_ONCE(q->submitted) == q->completed;
@@ -299,18 +299,17 @@ static void vbu_unstarve(struct vbu_queue *q)
 }
 
 /*
- * Completes what the host has completed; in any context.  @iob: from .poll(),
- * or NULL.
+ * Kept out of vbu_ring_reap(), so that looking at an empty CQ, which is what
+ * pollers do most, has no arrays to set up.
  */
-unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
+static noinline unsigned int vbu_reap_cq(struct vbu_queue *q,
+					 struct io_comp_batch *iob)
 {
-	struct vbu_done done[VBU_REAP_BATCH];
+	struct vbu_done done[VBU_REAP_BATCH] __uninitialized;
 	unsigned int n, i, total = 0;
 	DEFINE_IO_COMP_BATCH(own);
 	bool drained;
 
-	if (!READ_ONCE(q->live) || vbu_cq_empty(q))
-		return 0;
 	do {
 		n = vbu_take(q, done, &drained);
 		/* Before the last one is completed, and the queue may go. */
@@ -333,6 +332,17 @@ unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
 	if (unlikely(drained))
 		vbu_path_kick(q->vbu);
 	return total;
+}
+
+/*
+ * Completes what the host has completed; in any context.  @iob: from .poll(),
+ * or NULL.
+ */
+unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
+{
+	if (!READ_ONCE(q->live) || vbu_cq_empty(q))
+		return 0;
+	return vbu_reap_cq(q, iob);
 }
 
 /* Reaps, and switches interrupts off meanwhile; one caller at a time. */
