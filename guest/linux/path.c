@@ -170,7 +170,6 @@ static bool vbu_open(struct vbu *vbu)
 		q->iopoll = vbu_get32(vbu, queue_flags) &
 			    VIRTIO_BLK_URING_QUEUE_IOPOLL;
 		q->window = 0;
-		q->starved = false;
 		/* The memory was zeroed before the host got it. */
 		q->tail = 0;
 		q->published = 0;
@@ -178,6 +177,7 @@ static bool vbu_open(struct vbu *vbu)
 		if (q->polled)
 			WRITE_ONCE(*q->cq_flags, IORING_CQ_EVENTFD_DISABLED);
 		spin_lock_irq(&q->cq_lock);
+		q->starved = false;
 		q->live = true;
 		spin_unlock_irq(&q->cq_lock);
 	}

@@ -153,18 +153,17 @@ blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
 			     const struct vbu_op *op, bool last)
 {
 	struct io_uring_sqe *sqe;
+	unsigned long flags;
 	bool full = false;
 	bool wakeup;
 
 	spin_lock(&q->sq_lock);
 	if (unlikely(vbu_sq_full(q))) {
-		/*
-		 * The host takes SQEs out before it completes them: either we
-		 * see the head that it has moved, or who reaps what it
-		 * completes sees that we are starved.
-		 */
-		WRITE_ONCE(q->starved, true);
-		virt_mb();	/* as said */
+		/* Who reaps next runs the queue again. */
+		spin_lock_irqsave(&q->cq_lock, flags);
+		q->starved = true;
+		spin_unlock_irqrestore(&q->cq_lock, flags);
+		/* Who has reaped before may have seen the host move its head. */
 		full = vbu_sq_full(q);
 	}
 	if (unlikely(full)) {
@@ -199,24 +198,29 @@ blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
 	return full ? BLK_STS_RESOURCE : BLK_STS_OK;
 }
 
-struct vbu_done {
-	struct request *rq;
-	int res;
+/* What was taken out of a ring. */
+struct vbu_batch {
+	unsigned int n;
+	bool drained;	/* the ring is closed and has nothing left */
+	bool starved;	/* somebody found the SQ full */
+	bool broken;	/* this is no CQ any more */
+	struct {
+		struct request *rq;
+		int res;
+	} done[VBU_REAP_BATCH];
 };
 
-/*
- * Takes completed requests, VBU_REAP_BATCH at most, out of the ring.
- * @drained: the ring is closed and has nothing left.
- */
-static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
-			     bool *drained)
+/* Takes completed requests out of the ring, as many as @b has places. */
+static void vbu_take(struct vbu_queue *q, struct vbu_batch *b)
 {
 	struct vbu *vbu = q->vbu;
 	u32 tail, head;
 	unsigned long flags;
 	unsigned int n = 0;
 
-	*drained = false;
+	b->drained = false;
+	b->starved = false;
+	b->broken = false;
 	spin_lock_irqsave(&q->cq_lock, flags);
 	if (unlikely(!q->live))
 		goto out;
@@ -224,13 +228,7 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 	/* The CQEs come after it. */
 	tail = virt_load_acquire(q->cq_tail);
 	if (unlikely(tail - head > vbu->desc.cq_entries)) {
-		if (!READ_ONCE(vbu->give_up)) {
-			dev_err(&vbu->vdev->dev,
-				"queue %u: the CQ's tail %u is nowhere near its head %u, giving the rings up\n",
-				q->index, tail, head);
-			WRITE_ONCE(vbu->give_up, true);
-			vbu_path_kick(vbu);
-		}
+		b->broken = true;
 		goto out;
 	}
 	while (head != tail && n < VBU_REAP_BATCH) {
@@ -248,8 +246,8 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 					    q->index, res, tag);
 			continue;
 		}
-		done[n].rq = q->slot[tag];
-		done[n].res = res;
+		b->done[n].rq = q->slot[tag];
+		b->done[n].res = res;
 		n++;
 		/* Now it is ours again. */
 		WRITE_ONCE(q->slot[tag], NULL);
@@ -260,11 +258,15 @@ static unsigned int vbu_take(struct vbu_queue *q, struct vbu_done *done,
 		virt_store_release(q->cq_head, head);
 		WRITE_ONCE(q->completed, q->completed + n);
 	}
-	*drained = n && !READ_ONCE(q->open) &&
-		   READ_ONCE(q->submitted) == q->completed;
+	if (unlikely(n && q->starved)) {
+		b->starved = true;
+		q->starved = false;
+	}
+	b->drained = n && !READ_ONCE(q->open) &&
+		     READ_ONCE(q->submitted) == q->completed;
 out:
 	spin_unlock_irqrestore(&q->cq_lock, flags);
-	return n;
+	b->n = n;
 }
 
 static void vbu_finish(struct request *rq, int res, struct io_comp_batch *iob)
@@ -288,50 +290,51 @@ static bool vbu_cq_empty(struct vbu_queue *q)
 	return READ_ONCE(*q->cq_tail) == READ_ONCE(q->head);
 }
 
-/* Somebody found the SQ full, and now the host has taken something out. */
-static void vbu_unstarve(struct vbu_queue *q)
+static void vbu_cq_broken(struct vbu_queue *q)
 {
-	virt_mb();	/* pairs with vbu_ring_submit() */
-	if (unlikely(READ_ONCE(q->starved))) {
-		WRITE_ONCE(q->starved, false);
-		blk_mq_run_hw_queue(q->hctx, true);
-	}
+	struct vbu *vbu = q->vbu;
+
+	if (READ_ONCE(vbu->give_up))
+		return;
+	dev_err(&vbu->vdev->dev,
+		"queue %u: the CQ's tail %u is nowhere near its head %u, giving the rings up\n",
+		q->index, READ_ONCE(*q->cq_tail), READ_ONCE(q->head));
+	WRITE_ONCE(vbu->give_up, true);
+	vbu_path_kick(vbu);
 }
 
 /*
- * Kept out of vbu_ring_reap(), so that looking at an empty CQ, which is what
- * pollers do most, has no arrays to set up.
+ * Takes a batch out of the ring and completes it.  Kept out of vbu_ring_reap(),
+ * so that looking at an empty CQ, which is what pollers do most, has no arrays
+ * to set up.
  */
-static noinline unsigned int vbu_reap_cq(struct vbu_queue *q,
-					 struct io_comp_batch *iob)
+static noinline unsigned int vbu_reap_batch(struct vbu_queue *q,
+					    struct io_comp_batch *iob)
 {
-	struct vbu_done done[VBU_REAP_BATCH] __uninitialized;
-	unsigned int n, i, total = 0;
+	struct vbu_batch b __uninitialized;
 	DEFINE_IO_COMP_BATCH(own);
-	bool drained;
+	unsigned int i;
 
-	do {
-		n = vbu_take(q, done, &drained);
-		/* Before the last one is completed, and the queue may go. */
-		if (n)
-			vbu_unstarve(q);
-		for (i = 0; i < n; i++) {
-			int res = done[i].res;
+	vbu_take(q, &b);
+	if (unlikely(b.broken))
+		vbu_cq_broken(q);
+	/* Both before the last one is completed, and the queue may go. */
+	if (unlikely(b.starved))
+		blk_mq_run_hw_queue(q->hctx, true);
+	if (unlikely(b.drained))
+		vbu_path_kick(q->vbu);
+	for (i = 0; i < b.n; i++) {
+		int res = b.done[i].res;
 
-			if (unlikely(res < 0 && READ_ONCE(q->vbu->dying))) {
-				atomic_long_inc(&q->replayed);
-				res = -ECANCELED;
-			}
-			vbu_finish(done[i].rq, res, iob ?: &own);
+		if (unlikely(res < 0 && READ_ONCE(q->vbu->dying))) {
+			atomic_long_inc(&q->replayed);
+			res = -ECANCELED;
 		}
-		total += n;
-	} while (n == VBU_REAP_BATCH);
-
+		vbu_finish(b.done[i].rq, res, iob ?: &own);
+	}
 	if (!rq_list_empty(&own.req_list))
 		own.complete(&own);
-	if (unlikely(drained))
-		vbu_path_kick(q->vbu);
-	return total;
+	return b.n;
 }
 
 /*
@@ -340,9 +343,15 @@ static noinline unsigned int vbu_reap_cq(struct vbu_queue *q,
  */
 unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
 {
+	unsigned int n, total = 0;
+
 	if (!READ_ONCE(q->live) || vbu_cq_empty(q))
 		return 0;
-	return vbu_reap_cq(q, iob);
+	do {
+		n = vbu_reap_batch(q, iob);
+		total += n;
+	} while (n == VBU_REAP_BATCH);
+	return total;
 }
 
 /* Reaps, and switches interrupts off meanwhile; one caller at a time. */

@@ -123,7 +123,6 @@ struct vbu_queue {
 	u32 tail;		/* including SQEs that are not published yet */
 	u32 published;
 	unsigned int window;	/* the last one that fitted */
-	bool starved;		/* a request waits for a place in the SQ */
 	unsigned long submitted;
 	unsigned long doorbells;
 	unsigned long sq_full;
@@ -137,6 +136,7 @@ struct vbu_queue {
 	u32 head;
 	struct request **slot;	/* by tag: the requests that the ring owns */
 	unsigned long completed;
+	bool starved;		/* a request waits for a place in the SQ */
 	unsigned long stray;	/* CQEs for nothing that is in flight */
 	unsigned long interrupts;
 
