@@ -354,12 +354,18 @@ unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
 	return total;
 }
 
-/* Reaps, and switches interrupts off meanwhile; one caller at a time. */
+/*
+ * Reaps.  One caller at a time.  Only a busy ring has its interrupts switched
+ * off meanwhile: the flag is in a line that the host's thread polls, and what
+ * it posts after this has looked at the CQ interrupts again.
+ */
 void vbu_ring_interrupt(struct vbu_queue *q)
 {
 	if (!READ_ONCE(q->live))
 		return;
 	WRITE_ONCE(q->interrupts, q->interrupts + 1);
+	if (vbu_reap_batch(q, NULL) < VBU_REAP_BATCH)
+		return;
 	do {
 		WRITE_ONCE(*q->cq_flags, IORING_CQ_EVENTFD_DISABLED);
 		vbu_ring_reap(q, NULL);
