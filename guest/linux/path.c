@@ -244,8 +244,13 @@ static void vbu_bury(struct vbu *vbu)
 	vbu_close(vbu);
 	WRITE_ONCE(vbu->dying, true);
 	vbu_reap_all(vbu);
-	for (i = 0; i < vbu->num_queues; i++)
-		n += vbu_ring_replay(&vbu->queues[i]);
+	for (i = 0; i < vbu->num_queues; i++) {
+		struct vbu_queue *q = &vbu->queues[i];
+		unsigned int replayed = vbu_ring_end(q, -ECANCELED);
+
+		atomic_long_add(replayed, &q->replayed);
+		n += replayed;
+	}
 	vbu_retire(vbu);
 	dev_info(&vbu->vdev->dev,
 		 "[%s] the rings are gone, %u requests in them are done again\n",
@@ -432,6 +437,30 @@ void vbu_path_config_changed(struct vbu *vbu)
 }
 
 /*
+ * The device is gone, and with it whatever it was doing: all fails.  What
+ * somebody has just taken out of a ring or virtqueue is left to them, and what
+ * is still to come finds the virtqueues broken.
+ */
+void vbu_path_abandon(struct vbu *vbu)
+{
+	unsigned int i;
+
+	virtio_break_device(vbu->vdev);
+	mutex_lock(&vbu->path_lock);
+	vbu->leaving = true;
+	vbu_close(vbu);
+	vbu_reap_all(vbu);
+	for (i = 0; i < vbu->num_queues; i++)
+		vbu_ring_end(&vbu->queues[i], -EIO);
+	vbu_retire(vbu);
+	mutex_unlock(&vbu->path_lock);
+	cancel_work_sync(&vbu->capacity_work);
+
+	for (i = 0; i < vbu->num_queues; i++)
+		vbu_vq_end(&vbu->queues[i]);
+}
+
+/*
  * Back to the virtqueues, for good, before the device is reset.  The virtio
  * core delivers no config interrupts any more when this is called.
  */
@@ -447,6 +476,12 @@ void vbu_path_leave(struct vbu *vbu)
 
 	do {
 		vbu_path_update(vbu);
+		/* All ones: it has vanished meanwhile. */
+		if (virtqueue_is_broken(vbu->queues[0].vq) ||
+		    vbu->state == U32_MAX) {
+			vbu_path_abandon(vbu);
+			return;
+		}
 		mutex_lock(&vbu->path_lock);
 		if (vbu->rings_live) {
 			vbu_reap_all(vbu);
@@ -471,45 +506,6 @@ void vbu_path_enter(struct vbu *vbu)
 	mutex_unlock(&vbu->path_lock);
 	vbu_path_update(vbu);
 	schedule_work(&vbu->capacity_work);
-}
-
-static bool vbu_fail(struct request *rq, void *unused)
-{
-	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
-
-	if (blk_mq_request_started(rq) && !blk_mq_request_completed(rq)) {
-		r->by_ring = true;
-		r->res = -EIO;
-		blk_mq_complete_request(rq);
-	}
-	return true;
-}
-
-/* The device is gone, and with it whatever it was doing: all fails. */
-void vbu_path_abandon(struct vbu *vbu)
-{
-	unsigned int i;
-
-	mutex_lock(&vbu->path_lock);
-	vbu->leaving = true;
-	vbu_close(vbu);
-	vbu_retire(vbu);
-	for (i = 0; i < vbu->num_queues; i++) {
-		struct vbu_queue *q = &vbu->queues[i];
-
-		q->completed = q->submitted;
-		if (q->slot)
-			memset(q->slot, 0, vbu->set.queue_depth *
-			       sizeof(*q->slot));
-	}
-	mutex_unlock(&vbu->path_lock);
-	cancel_work_sync(&vbu->capacity_work);
-
-	virtio_synchronize_cbs(vbu->vdev);
-	blk_mq_quiesce_queue(vbu->disk->queue);
-	blk_mq_tagset_busy_iter(&vbu->set, vbu_fail, NULL);
-	blk_mq_tagset_wait_completed_request(&vbu->set);
-	blk_mq_unquiesce_queue(vbu->disk->queue);
 }
 
 void vbu_path_init(struct vbu *vbu)

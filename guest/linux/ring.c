@@ -410,10 +410,10 @@ void vbu_ring_interrupt(struct vbu_queue *q)
 }
 
 /*
- * Sends all that the ring owns to the virtqueue, and has nobody look at the
- * ring again.  Only when nothing of it can reach disk or memory any more.
+ * Completes all that the ring owns with @res, and has nobody look at the ring
+ * again.  Only when nothing of it can reach disk or memory any more.
  */
-unsigned int vbu_ring_replay(struct vbu_queue *q)
+unsigned int vbu_ring_end(struct vbu_queue *q, int res)
 {
 	unsigned int tag, n = 0;
 
@@ -421,17 +421,21 @@ unsigned int vbu_ring_replay(struct vbu_queue *q)
 	q->live = false;
 	spin_unlock_irq(&q->cq_lock);
 
-	for (tag = 0; tag < q->vbu->set.queue_depth; tag++) {
-		struct request *rq = q->slot[tag];
+	for (tag = 0; q->slot && tag < q->vbu->set.queue_depth; tag++) {
+		struct request *rq;
 
+		spin_lock_irq(&q->cq_lock);
+		rq = q->slot[tag];
+		if (rq) {
+			WRITE_ONCE(q->slot[tag], NULL);
+			WRITE_ONCE(q->completed, q->completed + 1);
+		}
+		spin_unlock_irq(&q->cq_lock);
 		if (!rq)
 			continue;
-		WRITE_ONCE(q->slot[tag], NULL);
-		q->completed++;
 		n++;
-		vbu_finish(rq, -ECANCELED, NULL);
+		vbu_finish(rq, res, NULL);
 	}
-	atomic_long_add(n, &q->replayed);
 	return n;
 }
 

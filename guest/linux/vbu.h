@@ -242,7 +242,7 @@ blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
 void vbu_ring_publish(struct vbu_queue *q);
 unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob);
 void vbu_ring_interrupt(struct vbu_queue *q);
-unsigned int vbu_ring_replay(struct vbu_queue *q);
+unsigned int vbu_ring_end(struct vbu_queue *q, int res);
 void vbu_ring_complete(struct request *rq);
 
 /* virtqueue.c: requests in a virtqueue */
@@ -250,6 +250,7 @@ blk_status_t vbu_vq_submit(struct vbu_queue *q, struct request *rq, bool last);
 void vbu_vq_kick(struct vbu_queue *q);
 void vbu_vq_done(struct virtqueue *vq);
 void vbu_vq_complete(struct request *rq);
+void vbu_vq_end(struct vbu_queue *q);
 
 /* path.c: virtqueues or rings */
 void vbu_path_init(struct vbu *vbu);

@@ -166,6 +166,23 @@ void vbu_vq_done(struct virtqueue *vq)
 	spin_unlock_irqrestore(&q->vq_lock, flags);
 }
 
+/* Fails all that a virtqueue owns, which is broken, so that it stays empty. */
+void vbu_vq_end(struct vbu_queue *q)
+{
+	struct request *rq;
+	unsigned long flags;
+
+	spin_lock_irqsave(&q->vq_lock, flags);
+	while ((rq = virtqueue_detach_unused_buf(q->vq))) {
+		struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+
+		r->status = VIRTIO_BLK_S_IOERR;
+		if (!blk_mq_complete_request_remote(rq))
+			vbu_vq_complete(rq);
+	}
+	spin_unlock_irqrestore(&q->vq_lock, flags);
+}
+
 void vbu_vq_complete(struct request *rq)
 {
 	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
