@@ -113,6 +113,9 @@ static enum blk_eh_timer_return vbu_timeout(struct request *rq)
 	/* An interrupt or a doorbell may be lost, or a poller be gone. */
 	vbu_ring_reap(q, NULL);
 	vbu_vq_done(q->vq);
+	/* It is somebody else's now, who may be changing it: hands off. */
+	if (blk_mq_rq_state(rq) != MQ_RQ_IN_FLIGHT)
+		return BLK_EH_DONE;
 	if (!vbu_ring_owns(q, rq)) {
 		virtqueue_notify(q->vq);
 		return BLK_EH_RESET_TIMER;
