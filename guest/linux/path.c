@@ -157,7 +157,6 @@ static bool vbu_open(struct vbu *vbu)
 	vbu_read_windows(vbu);
 	if (vbu_get32(vbu, path_state) != VIRTIO_BLK_URING_RING)
 		return false;
-	vbu->told = VBU_NOTHING;
 	vbu->said = VBU_NOTHING;
 	vbu->give_up = false;
 	vbu->dying = false;
@@ -170,10 +169,15 @@ static bool vbu_open(struct vbu *vbu)
 		q->iopoll = vbu_get32(vbu, queue_flags) &
 			    VIRTIO_BLK_URING_QUEUE_IOPOLL;
 		q->window = 0;
-		/* The memory was zeroed before the host got it. */
-		q->tail = 0;
-		q->published = 0;
-		q->head = 0;
+		/*
+		 * The memory was zeroed before the host got it.  Both at once,
+		 * as .commit_rqs() may be looking for what is not published.
+		 */
+		spin_lock(&q->sq_lock);
+		WRITE_ONCE(q->tail, 0);
+		WRITE_ONCE(q->published, 0);
+		spin_unlock(&q->sq_lock);
+		WRITE_ONCE(q->head, 0);
 		if (q->polled)
 			WRITE_ONCE(*q->cq_flags, IORING_CQ_EVENTFD_DISABLED);
 		spin_lock_irq(&q->cq_lock);
@@ -209,6 +213,8 @@ static void vbu_activate(struct vbu *vbu)
 		vbu_set64(vbu, queue_ring, virt_to_phys(q->ring_mem));
 		vbu_set64(vbu, queue_sqes, virt_to_phys(q->sqe_mem));
 	}
+	/* What was told was about the last rings. */
+	vbu->told = VBU_NOTHING;
 	vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
 	/*
 	 * No interrupt tells the outcome.  Who loads the driver expects the
@@ -503,6 +509,7 @@ void vbu_path_enter(struct vbu *vbu)
 {
 	mutex_lock(&vbu->path_lock);
 	vbu->leaving = false;
+	vbu->told = VBU_NOTHING;
 	mutex_unlock(&vbu->path_lock);
 	vbu_path_update(vbu);
 	schedule_work(&vbu->capacity_work);
