@@ -471,7 +471,12 @@ static void vbu_short(struct request *rq, unsigned int bytes)
 	atomic_long_inc(&vbu_rq_queue(rq)->shorts);
 	bytes = round_down(bytes, queue_logical_block_size(rq->q));
 	if (!bytes) {
-		vbu_retry(rq);
+		/*
+		 * The image ends here or in this block, which no retry helps.
+		 * QEMU knows what to do: it reads zeroes there.
+		 */
+		r->flags |= VBU_REQ_VIRTQUEUE;
+		vbu_requeue(rq, 0);
 		return;
 	}
 	/* Moves the request's start, so that what is queued is the rest. */
@@ -493,9 +498,6 @@ void vbu_ring_complete(struct request *rq)
 	if (res >= 0) {
 		if (req_op(rq) == REQ_OP_FLUSH || res == bytes) {
 			blk_mq_end_request(rq, BLK_STS_OK);
-		} else if (!res) {
-			/* The image has become shorter than the disk. */
-			blk_mq_end_request(rq, BLK_STS_IOERR);
 		} else if (res < bytes) {
 			vbu_short(rq, res);
 		} else {
