@@ -6,9 +6,10 @@ Every contender runs each job for a short time, one after the other, and all
 of that several times over in a rotated order, so that whatever else the
 machine does hits all alike.  Guests that wait for their turn are stopped.
 
-By default the image is a file in build/bench/, which QEMU and the host's fio
-use through the page cache.  --disk=PATH uses another file or a block device,
-with direct I/O.
+By default the image is a file on an XFS that is made for it (as root; a file in
+build/bench/ otherwise), which QEMU and the host's fio use through the page
+cache.  --directory=DIR has the file elsewhere.  --disk=PATH uses another file or
+a block device, with direct I/O.
 
 Result: a table, and build/bench/flat.json.  The exit status is 1 when a row
 was not served by what its name says, as when passthrough fell back to
@@ -27,6 +28,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
 
 # pylint: disable=wrong-import-position
 from contenders import Host, Job, all_contenders       # noqa: E402
+from filesystem import mount_xfs                       # noqa: E402
 from hosttrace import Trace                            # noqa: E402
 from report import Row, Table, write_json              # noqa: E402
 from tap import Skip                                   # noqa: E402
@@ -41,14 +43,13 @@ WAYS = ("randread", "randwrite")
 class Disk:
     """The one file or device that all contenders but null_blk use."""
 
-    def __init__(self, path=None):
+    def __init__(self, path=None, directory=None):
         self.direct = path is not None
         if path is None:
-            path = os.path.join(RESULTS, "disk.img")
-            os.makedirs(RESULTS, exist_ok=True)
-            if self._file_system(RESULTS) == "tmpfs":
+            path = os.path.join(directory, "disk.img")
+            if self._file_system(directory) == "tmpfs":
                 raise SystemExit(
-                    f"error: {RESULTS} lies on tmpfs, where io_uring hands "
+                    f"error: {directory} lies on tmpfs, where io_uring hands "
                     "every read to a worker thread: name a file on a disk "
                     "file system with --disk=PATH")
             if not os.path.exists(path) or \
@@ -154,6 +155,15 @@ def worker_notes(disk, ways):
                    f"io_uring handed {handed} to a worker thread")
 
 
+def image_directory(wanted):
+    if wanted:
+        return wanted
+    directory, reason = mount_xfs(RESULTS)
+    if not directory:
+        print(f"note: {reason}, so the image is in {RESULTS}", flush=True)
+    return directory or RESULTS
+
+
 def goals(table):
     """What this project promises of its polled path, and whether it holds."""
     for rw in table.ways:
@@ -173,6 +183,8 @@ def main():
     Config.add_options(parser)
     parser.add_argument("--disk", metavar="PATH",
                         help="a file or block device, used with direct I/O")
+    parser.add_argument("--directory", metavar="DIR",
+                        help="where the image is, instead of on its own XFS")
     parser.add_argument("--overwrite", action="store_true",
                         help="measure writes on --disk too: destroys what is "
                              "on it")
@@ -200,7 +212,8 @@ def main():
     if config.missing():
         sys.exit("error: " + config.missing())
     os.makedirs(RESULTS, exist_ok=True)
-    disk = Disk(options.disk)
+    disk = Disk(options.disk, options.disk or
+                image_directory(options.directory))
     contenders = all_contenders(config, RESULTS, disk)
     if options.only:
         wanted = options.only.split(",")
