@@ -496,6 +496,15 @@ static void vbu_remove(struct virtio_device *vdev)
 	put_disk(vbu->disk);
 }
 
+/* The next kernel's memory is not to be written by rings of this one. */
+static void vbu_shutdown(struct device *dev)
+{
+	struct vbu *vbu = dev_to_virtio(dev)->priv;
+
+	if (!virtqueue_is_broken(vbu->queues[0].vq))
+		vbu_path_shutdown(vbu);
+}
+
 #ifdef CONFIG_PM_SLEEP
 static int vbu_freeze(struct virtio_device *vdev)
 {
@@ -566,6 +575,7 @@ static const unsigned int vbu_features[] = {
 
 static struct virtio_driver vbu_driver = {
 	.driver.name		= KBUILD_MODNAME,
+	.driver.shutdown	= vbu_shutdown,
 	.id_table		= vbu_ids,
 	.feature_table		= vbu_features,
 	.feature_table_size	= ARRAY_SIZE(vbu_features),

@@ -504,7 +504,23 @@ void vbu_path_leave(struct vbu *vbu)
 	cancel_work_sync(&vbu->capacity_work);
 }
 
-/* The opposite, for a device that was reset and is ready again. */
+/*
+ * Has the rings end without waiting for what is in them, which goes over the
+ * virtqueues, as all that is still to come.
+ */
+void vbu_path_shutdown(struct vbu *vbu)
+{
+	mutex_lock(&vbu->path_lock);
+	vbu->leaving = true;
+	if (vbu->rings_live) {
+		vbu_close(vbu);
+		vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
+	}
+	mutex_unlock(&vbu->path_lock);
+	vbu_path_update(vbu);
+}
+
+/* Rings again, for a device that was reset and is ready again. */
 void vbu_path_enter(struct vbu *vbu)
 {
 	mutex_lock(&vbu->path_lock);

@@ -262,6 +262,7 @@ void vbu_path_config_changed(struct vbu *vbu);
 void vbu_path_leave(struct vbu *vbu);
 void vbu_path_enter(struct vbu *vbu);
 void vbu_path_abandon(struct vbu *vbu);
+void vbu_path_shutdown(struct vbu *vbu);
 const char *vbu_state_name(u32 state);
 const char *vbu_reason_name(u32 reason);
 
