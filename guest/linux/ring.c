@@ -53,29 +53,37 @@ static bool vbu_prepare_data(struct vbu_queue *q, struct request *rq,
 	struct req_iterator iter;
 	unsigned int n = 0;
 	struct bio_vec bv;
-	u64 misfit = 0;
+	u64 misfit = 0, end = 0;
 
 	if (((off | bytes) & (vbu->desc.offset_align - 1)) ||
 	    bytes > vbu->desc.max_bytes)
 		return false;
 	rq_for_each_bvec(bv, rq, iter) {
 		struct vbu_iovec *v = &r->iov[n];
-		u64 addr;
+		u64 gpa = page_to_phys(bv.bv_page) + bv.bv_offset, addr;
+		/* Ring addresses alone may join where a window ends. */
+		bool joins = n && gpa == end;
 
-		if (!vbu_translate(q, page_to_phys(bv.bv_page) + bv.bv_offset,
-				   bv.bv_len, &addr))
+		if (!vbu_translate(q, gpa, bv.bv_len, &addr))
 			return false;
-		misfit |= addr | bv.bv_len;
-		if (n && v[-1].base + v[-1].len == addr) {
+		end = gpa + bv.bv_len;
+		if (joins && v[-1].base + v[-1].len == addr) {
 			v[-1].len += bv.bv_len;
 			continue;
 		}
+		/* What ends here, and what begins. */
+		misfit |= addr;
+		if (n)
+			misfit |= v[-1].len;
 		if (n == vbu->max_segments)
 			return false;
 		v->base = addr;
 		v->len = bv.bv_len;
 		n++;
 	}
+	if (!n)
+		return false;
+	misfit |= r->iov[n - 1].len;
 	if (misfit & (vbu->desc.mem_align - 1))
 		return false;
 	op->off = off;
