@@ -480,7 +480,7 @@ static void vbu_remove(struct virtio_device *vdev)
 {
 	struct vbu *vbu = vdev->priv;
 
-	if (virtqueue_is_broken(vbu->queues[0].vq))
+	if (vbu_is_gone(vbu))
 		vbu_path_abandon(vbu);
 	else
 		vbu_path_leave(vbu);
@@ -501,7 +501,7 @@ static void vbu_shutdown(struct device *dev)
 {
 	struct vbu *vbu = dev_to_virtio(dev)->priv;
 
-	if (!virtqueue_is_broken(vbu->queues[0].vq))
+	if (!vbu_is_gone(vbu))
 		vbu_path_shutdown(vbu);
 }
 
@@ -510,6 +510,7 @@ static int vbu_freeze(struct virtio_device *vdev)
 {
 	struct vbu *vbu = vdev->priv;
 	struct request_queue *queue = vbu->disk->queue;
+	unsigned int i;
 
 	vbu_path_leave(vbu);
 	/* Once nothing is in flight, nothing is to come. */
@@ -521,6 +522,8 @@ static int vbu_freeze(struct virtio_device *vdev)
 	vbu_vectors_free(vbu);
 	cancel_delayed_work_sync(&vbu->path_work);
 	vdev->config->del_vqs(vdev);
+	for (i = 0; i < vbu->num_queues; i++)
+		vbu->queues[i].vq = NULL;
 	return 0;
 }
 
@@ -530,8 +533,11 @@ static int vbu_restore(struct virtio_device *vdev)
 	int err;
 
 	err = vbu_find_vqs(vbu);
-	if (err)
+	if (err) {
+		/* What comes fails, rather than waits for a queue for ever. */
+		blk_mq_unquiesce_queue(vbu->disk->queue);
 		return err;
+	}
 	vbu_vectors_alloc(vbu);
 	virtio_device_ready(vdev);
 	blk_mq_unquiesce_queue(vbu->disk->queue);

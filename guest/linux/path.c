@@ -483,8 +483,7 @@ void vbu_path_leave(struct vbu *vbu)
 	do {
 		vbu_path_update(vbu);
 		/* All ones: it has vanished meanwhile. */
-		if (virtqueue_is_broken(vbu->queues[0].vq) ||
-		    vbu->state == U32_MAX) {
+		if (vbu_is_gone(vbu) || vbu->state == U32_MAX) {
 			vbu_path_abandon(vbu);
 			return;
 		}

@@ -222,6 +222,12 @@ static inline struct vbu_queue *vbu_rq_queue(struct request *rq)
 	return rq->mq_hctx->driver_data;
 }
 
+/* It was pulled out, or did not come back from a suspended machine. */
+static inline bool vbu_is_gone(struct vbu *vbu)
+{
+	return !vbu->queues[0].vq || virtqueue_is_broken(vbu->queues[0].vq);
+}
+
 /* main.c */
 extern struct workqueue_struct *vbu_wq;
 int vbu_get_id(struct vbu *vbu, char *id);

@@ -103,6 +103,9 @@ blk_status_t vbu_vq_submit(struct vbu_queue *q, struct request *rq, bool last)
 	unsigned long flags;
 	int err;
 
+	/* The device did not come back, see vbu_restore(). */
+	if (unlikely(!q->vq))
+		return BLK_STS_IOERR;
 	if (!vbu_fill_header(q->vbu, rq))
 		return BLK_STS_NOTSUPP;
 	r->by_ring = false;
@@ -172,6 +175,8 @@ void vbu_vq_end(struct vbu_queue *q)
 	struct request *rq;
 	unsigned long flags;
 
+	if (!q->vq)
+		return;
 	spin_lock_irqsave(&q->vq_lock, flags);
 	while ((rq = virtqueue_detach_unused_buf(q->vq))) {
 		struct vbu_req *r = blk_mq_rq_to_pdu(rq);
