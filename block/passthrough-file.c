@@ -77,8 +77,7 @@ static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
-                            Error **errp)
+bool passthrough_file_check(BlockBackend *blk, Error **errp)
 {
     BlockDriverState *bs = blk_bs(blk);
     BlockDriverState *file;
@@ -130,15 +129,6 @@ bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
         return false;
     }
     if (!check_node(bs, errp) || (bs != file && !check_node(file, errp))) {
-        return false;
-    }
-    if (bs->bl.request_alignment > logical_block_size) {
-        error_setg(errp, "node '%s' takes requests of %" PRIu32 " bytes and "
-                   "more, while logical_block_size is %" PRIu32 "; use "
-                   "logical_block_size=%" PRIu32 ",physical_block_size=%" PRIu32
-                   ", cache.direct=off or passthrough=off", name,
-                   bs->bl.request_alignment, logical_block_size,
-                   bs->bl.request_alignment, bs->bl.request_alignment);
         return false;
     }
     return true;

@@ -320,8 +320,7 @@ static bool start_rings(VirtIOBlkUring *s, Error **errp)
     }
 
     s->reason = VIRTIO_BLK_URING_REASON_BACKEND;
-    if (!passthrough_file_check(vblk->blk, vblk->conf.conf.logical_block_size,
-                                errp) ||
+    if (!passthrough_file_check(vblk->blk, errp) ||
         !block_migration(s, errp)) {
         return false;
     }

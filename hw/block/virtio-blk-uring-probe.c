@@ -154,7 +154,7 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     Scratch scratch = {};
     bool ok;
 
-    if (!passthrough_file_check(conf->blk, block_size, errp)) {
+    if (!passthrough_file_check(conf->blk, errp)) {
         return false;
     }
     if (!alloc_scratch(s, &scratch, block_size, errp)) {

@@ -16,14 +16,12 @@
 typedef struct PassthroughFile PassthroughFile;
 
 /*
- * Whether requests of @logical_block_size bytes and multiples of it may go to
- * the file behind @blk without the block layer: a raw image or host block
- * device with nothing in between that would change, count, hold back or
- * redirect them.  If not, sets @errp to what is in the way and what to do.
- * Main thread, BQL held.
+ * Whether requests may go to the file behind @blk without the block layer: a
+ * raw image or host block device with nothing in between that would change,
+ * count, hold back or redirect them.  If not, sets @errp to what is in the way
+ * and what to do.  Main thread, BQL held.
  */
-bool passthrough_file_check(BlockBackend *blk, uint32_t logical_block_size,
-                            Error **errp);
+bool passthrough_file_check(BlockBackend *blk, Error **errp);
 
 /*
  * Opens the file behind @blk once more, by an open file description of its

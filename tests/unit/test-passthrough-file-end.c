@@ -40,7 +40,7 @@ static void disk_open(Disk *disk, off_t size)
 
     disk->blk = open_raw(path);
     close(fd);
-    g_assert_true(passthrough_file_check(disk->blk, 512, &error_abort));
+    g_assert_true(passthrough_file_check(disk->blk, &error_abort));
     disk->file = passthrough_file_open(disk->blk, true, &error_abort);
 }
 

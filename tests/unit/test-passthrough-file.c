@@ -58,7 +58,7 @@ static BlockBackend *drive(const char *json)
 
 static void assert_accepted(BlockBackend *blk)
 {
-    g_assert_true(passthrough_file_check(blk, 512, &error_abort));
+    g_assert_true(passthrough_file_check(blk, &error_abort));
 }
 
 /* Refused by one sentence that says @what and the way out. */
@@ -66,7 +66,7 @@ static void assert_refused(BlockBackend *blk, const char *what)
 {
     Error *err = NULL;
 
-    g_assert_false(passthrough_file_check(blk, 512, &err));
+    g_assert_false(passthrough_file_check(blk, &err));
     g_test_message("%s", error_get_pretty(err));
     g_assert_nonnull(strstr(error_get_pretty(err), what));
     g_assert_null(strchr(error_get_pretty(err), '\n'));
@@ -189,16 +189,6 @@ static void test_refuse_bitmap_below(void)
     BlockBackend *blk = drive(RAW);
 
     refuse_bitmap_of(blk, file_node(blk));
-    blk_unref(blk);
-}
-
-static void test_refuse_alignment(void)
-{
-    BlockBackend *blk = drive(RAW);
-
-    blk_bs(blk)->bl.request_alignment = 4096;
-    assert_refused(blk, "logical_block_size=4096");
-    g_assert_true(passthrough_file_check(blk, 4096, &error_abort));
     blk_unref(blk);
 }
 
@@ -399,8 +389,6 @@ int main(int argc, char **argv)
                     test_refuse_bitmap);
     g_test_add_func("/passthrough-file/check/refuse/bitmap-below",
                     test_refuse_bitmap_below);
-    g_test_add_func("/passthrough-file/check/refuse/alignment",
-                    test_refuse_alignment);
 
     g_test_add_func("/passthrough-file/open/writable", test_open_writable);
     g_test_add_func("/passthrough-file/open/readonly", test_open_readonly);
