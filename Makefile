@@ -7,7 +7,7 @@ scripts := scripts
 PREFIX ?= $(shell cat build/prefix 2>/dev/null || echo /usr/local)
 DESTDIR ?=
 
-emulator := qemu-system-x86_64 qemu-img
+emulator := qemu-system-x86_64 qemu-img tools/qemu-ring-jail
 qtests := tests/qtest/qos-test
 units = $(patsubst %.c,%,$(wildcard tests/unit/test-*.c))
 

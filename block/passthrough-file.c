@@ -344,23 +344,39 @@ bool passthrough_file_permits(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-void passthrough_file_wait_unused(PassthroughFile *file)
+void passthrough_file_close(PassthroughFile *file)
 {
-    int64_t start = g_get_monotonic_time();
-
-    close(file->fd);
-    /*
-     * A blocking lock would need a writable fd, which a read-only disk has
-     * not, and there is no event for a lock that goes.
-     */
-    while (is_marked(file)) {
-        g_usleep(200);
+    if (file->fd >= 0) {
+        close(file->fd);
     }
-    trace_passthrough_file_unused(file, g_get_monotonic_time() - start);
     close(file->probe_fd);
     end_reservation(file);
     for (unsigned i = 0; i < file->num_nodes; i++) {
         bdrv_unref(file->nodes[i]);
     }
     g_free(file);
+}
+
+bool passthrough_file_let_go(PassthroughFile *file)
+{
+    if (file->fd >= 0) {
+        close(file->fd);
+        file->fd = -1;
+    }
+    return !is_marked(file);
+}
+
+void passthrough_file_wait_unused(PassthroughFile *file)
+{
+    int64_t start = g_get_monotonic_time();
+
+    /*
+     * A blocking lock would need a writable fd, which a read-only disk has
+     * not, and there is no event for a lock that goes.
+     */
+    while (!passthrough_file_let_go(file)) {
+        g_usleep(200);
+    }
+    trace_passthrough_file_unused(file, g_get_monotonic_time() - start);
+    passthrough_file_close(file);
 }

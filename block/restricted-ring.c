@@ -13,6 +13,7 @@
 
 struct RestrictedRing {
     int fd;
+    int fdinfo;             /* what the kernel says of @fd, -1: nothing */
     void *ring_mem;
     RestrictedRingLayout layout;
 };
@@ -44,8 +45,7 @@ static const struct {
         "enable the ring (IORING_REGISTER_ENABLE_RINGS)", "5.10" },
 };
 
-/* Why the kernel says @err at @step, and what to do about it. */
-static void set_step_error(Error **errp, RestrictedRingStep step, int err)
+void restricted_ring_set_error(Error **errp, RestrictedRingStep step, int err)
 {
     const char *hint = "";
 
@@ -87,6 +87,7 @@ static void set_step_error(Error **errp, RestrictedRingStep step, int err)
 RestrictedRing *restricted_ring_new(const RestrictedRingParams *params,
                                     Error **errp)
 {
+    g_autofree char *fdinfo = NULL;
     RestrictedRing *ring;
     RestrictedRingLayout layout;
     RestrictedRingStep step;
@@ -96,13 +97,15 @@ RestrictedRing *restricted_ring_new(const RestrictedRingParams *params,
     assert(params->file_fd >= 0);
     fd = restricted_ring_prepare(params, &layout, &step);
     if (fd < 0) {
-        set_step_error(errp, step, -fd);
+        restricted_ring_set_error(errp, step, -fd);
         return NULL;
     }
 
+    fdinfo = g_strdup_printf("/proc/self/fdinfo/%d", fd);
     ring = g_new(RestrictedRing, 1);
     *ring = (RestrictedRing) {
         .fd = fd,
+        .fdinfo = open(fdinfo, O_RDONLY | O_CLOEXEC),
         .ring_mem = params->ring_mem,
         .layout = layout,
     };
@@ -117,7 +120,7 @@ bool restricted_ring_enable(RestrictedRing *ring, Error **errp)
 
     trace_restricted_ring_enable(ring, ret);
     if (ret < 0) {
-        set_step_error(errp, RESTRICTED_RING_ENABLE, -ret);
+        restricted_ring_set_error(errp, RESTRICTED_RING_ENABLE, -ret);
         return false;
     }
     return true;
@@ -155,54 +158,68 @@ static bool find_number(const char *text, const char *key, uint32_t *value)
     return true;
 }
 
-static bool counters_from_fdinfo(RestrictedRing *ring,
-                                 RestrictedRingCounters *counters)
+/*
+ * The kernel says nothing while the SQPOLL thread holds the ring's lock; but a
+ * guest that keeps it busy on purpose must not keep us.
+ */
+#define COUNTER_TRIES   8
+#define COUNTER_US      20000
+
+bool restricted_ring_read_counters(int fdinfo, RestrictedRingCounters *counters)
 {
-    g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", ring->fd);
+    int64_t start = g_get_monotonic_time();
     /*
      * What we look for stands before the list of requests and completions,
      * which can be long.
      */
     char text[1024];
-    ssize_t len;
-    int fd;
 
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
+    for (int i = 0; i < COUNTER_TRIES; i++) {
+        ssize_t len = pread(fdinfo, text, sizeof(text) - 1, 0);
+
+        if (len <= 0) {
+            return false;
+        }
+        text[len] = 0;
+        if (find_number(text, "CachedSqHead:\t", &counters->submitted) &&
+            find_number(text, "CachedCqTail:\t", &counters->completed)) {
+            counters->from_kernel = true;
+            return true;
+        }
+        if (g_get_monotonic_time() - start > COUNTER_US) {
+            return false;
+        }
     }
-    len = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (len <= 0) {
-        return false;
-    }
-    text[len] = 0;
-    return find_number(text, "CachedSqHead:\t", &counters->submitted) &&
-           find_number(text, "CachedCqTail:\t", &counters->completed);
+    return false;
+}
+
+void restricted_ring_guess_counters(const void *ring_mem,
+                                    const RestrictedRingLayout *layout,
+                                    RestrictedRingCounters *counters)
+{
+    const char *mem = ring_mem;
+
+    *counters = (RestrictedRingCounters) {
+        .submitted = qatomic_read((uint32_t *)(mem + layout->sq_head)),
+        .completed = qatomic_read((uint32_t *)(mem + layout->cq_tail)),
+    };
 }
 
 void restricted_ring_get_counters(RestrictedRing *ring,
                                   RestrictedRingCounters *counters)
 {
-    const char *mem = ring->ring_mem;
-
-    /* fdinfo says nothing while the SQPOLL thread holds the ring's lock. */
-    for (int i = 0; i < 8; i++) {
-        if (counters_from_fdinfo(ring, counters)) {
-            counters->from_kernel = true;
-            return;
-        }
+    if (!restricted_ring_read_counters(ring->fdinfo, counters)) {
+        restricted_ring_guess_counters(ring->ring_mem, &ring->layout, counters);
     }
-    *counters = (RestrictedRingCounters) {
-        .submitted = qatomic_read((uint32_t *)(mem + ring->layout.sq_head)),
-        .completed = qatomic_read((uint32_t *)(mem + ring->layout.cq_tail)),
-    };
 }
 
 void restricted_ring_free(RestrictedRing *ring)
 {
     if (ring) {
         trace_restricted_ring_free(ring, ring->fd);
+        if (ring->fdinfo >= 0) {
+            close(ring->fdinfo);
+        }
         close(ring->fd);
         g_free(ring);
     }

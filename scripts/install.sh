@@ -16,6 +16,9 @@ install -d "$to/bin" || die "$to cannot be written to; use sudo, or DESTDIR, or 
 # Its firmware is looked for where Debian's packages put it (see
 # scripts/qemu-configure.sh), so the binary is complete by itself.
 install -s -m 755 "$build/qemu/qemu-system-x86_64" "$to/bin/qemu-system-x86_64"
+# Found by its place relative to the emulator. Readable, so that the kernel lets
+# QEMU look at its /proc entries.
+install -D -m 755 "$build/qemu/tools/qemu-ring-jail" "$to/libexec/qemu-ring-jail"
 
 if [ -e "$repo/guest/linux/dkms.conf" ]; then
     version=$(sed -n 's/^PACKAGE_VERSION="\?\([^"]*\)"\?$/\1/p' "$repo/guest/linux/dkms.conf")
@@ -32,4 +35,4 @@ for document in docs README.md; do
     done
 done
 
-echo "installed below $to: bin/qemu-system-x86_64${module:+, ${module#"$to"/} (for dkms add)}"
+echo "installed below $to: bin/qemu-system-x86_64, libexec/qemu-ring-jail${module:+, ${module#"$to"/} (for dkms add)}"

@@ -20,6 +20,7 @@ options=(
     --without-default-features
     --enable-kvm --enable-tcg
     --enable-linux-io-uring --enable-linux-aio
+    --enable-seccomp
     --enable-slirp
     --enable-tools
     --disable-docs --disable-download --disable-install-blobs

@@ -85,12 +85,34 @@ quoted() {
 
 ### Our lines
 
-block=$(ours 'block/restricted-ring*.c' 'block/passthrough-file*.c')
+block=$(ours 'block/restricted-ring*.c' 'block/passthrough-file*.c' 'block/ring-*.c')
 if [ -n "$block" ]; then
     append block/meson.build <<END
 
 if host_os == 'linux'
   block_ss.add(files($(quoted $block)))
+endif
+END
+fi
+
+# The process that owns the rings: no C library, and nothing that would need
+# one, such as sanitizers and the stack protector.
+if [ -f "$repo/tools/ring-jail/main.c" ]; then
+    append tools/meson.build <<'END'
+
+if host_os == 'linux' and host_arch == 'x86_64'
+  executable('qemu-ring-jail',
+             files('ring-jail/main.c', '../block/restricted-ring-core.c'),
+             c_args: ['-ffreestanding', '-fno-stack-protector',
+                      '-fno-sanitize=all', '-fcf-protection=none',
+                      '-mno-red-zone', '-U_FORTIFY_SOURCE'],
+             link_args: ['-static', '-nostdlib', '-fno-sanitize=all',
+                         '-Wl,-z,noexecstack', '-Wl,--build-id=none',
+                         '-Wl,-Ttext-segment=0x10000000'],
+             pie: false,
+             override_options: ['b_lto=false', 'b_coverage=false'],
+             install: true,
+             install_dir: get_option('libexecdir'))
 endif
 END
 fi
@@ -194,7 +216,7 @@ laid=$tree/.vbu/links
 touch "$laid"
 (
     cd "$repo"
-    for dir in block hw include tests/unit tests/qtest; do
+    for dir in block hw include tools tests/unit tests/qtest; do
         if [ -d "$dir" ]; then
             find "$dir" -type f ! -name '*.trace-events' ! -name '.*' ! -name '*~'
         fi

@@ -76,6 +76,15 @@ bool passthrough_file_permits(BlockDriverState *bs, Error **errp);
 void passthrough_file_wait_unused(PassthroughFile *file);
 
 /*
+ * The parts of that.  let_go() closes the fd, and tells whether the kernel has
+ * let go of the file; to be called again until it has.  close() ends the
+ * reservation and frees @file; before that is so only if there never was a
+ * ring.
+ */
+bool passthrough_file_let_go(PassthroughFile *file);
+void passthrough_file_close(PassthroughFile *file);
+
+/*
  * Whether any file is reserved, so that no flush may be taken for superfluous
  * on the ground that the block layer has written nothing since the last one;
  * configure has block/io.c ask.  Any thread.

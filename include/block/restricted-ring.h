@@ -57,6 +57,20 @@ void restricted_ring_get_counters(RestrictedRing *ring,
                                   RestrictedRingCounters *counters);
 
 /*
+ * The parts of that: @fdinfo is an open file of /proc/PID/fdinfo, whichever
+ * process's.  False, within some 20 ms as a rule, if the kernel does not tell.
+ */
+bool restricted_ring_read_counters(int fdinfo,
+                                   RestrictedRingCounters *counters);
+/* What the memory says, which the guest can write. */
+void restricted_ring_guess_counters(const void *ring_mem,
+                                    const RestrictedRingLayout *layout,
+                                    RestrictedRingCounters *counters);
+
+/* Sets @errp to why the kernel says @err at @step, and what to do about it. */
+void restricted_ring_set_error(Error **errp, RestrictedRingStep step, int err);
+
+/*
  * Gives up the ring.  The kernel takes some 50 ms until it is done with the
  * ring's memory and file, and longer while requests are on their way.  Blocks
  * while the SQPOLL thread is held up in submitting, as by a file system (FUSE)

@@ -1,0 +1,580 @@
+/*
+ * The jail of a virtual machine's rings, as QEMU sees it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <poll.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "block/ring-jail.h"
+#include "trace.h"
+
+#define HELPER          "qemu-ring-jail"
+#define PATIENCE_S      10
+
+/* Newer than some C libraries' headers (Linux 5.4) */
+#ifndef P_PIDFD
+#define P_PIDFD         3
+#endif
+
+struct RingJail {
+    int control;            /* socket; its end ends the process */
+    int pidfd;              /* -1: not known yet */
+    int doorbell;           /* eventfd that the process sleeps on */
+    pid_t child;            /* 0: not ours */
+    unsigned num_rings;
+    int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
+};
+
+/* Getting a process */
+
+static bool start_helper(RingJail *jail, int end, Error **errp)
+{
+    g_autofree char *path = get_relocated_path(CONFIG_QEMU_HELPERDIR
+                                               "/" HELPER);
+    char *argv[] = { (char *)HELPER, NULL };
+    char *envp[] = { NULL };
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int ret;
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, end, RING_JAIL_CONTROL_FD);
+    ret = posix_spawn(&pid, path, &actions, NULL, argv, envp);
+    posix_spawn_file_actions_destroy(&actions);
+    if (ret) {
+        error_setg(errp, "cannot start the jail of the rings, %s: %s; %s",
+                   path, strerror(ret),
+                   ret == EPERM || ret == EACCES ?
+                   "if QEMU must not start processes (-sandbox spawn=deny), "
+                   "have a launcher do it and give it as jail=PATH, or use "
+                   "isolation=none for a guest that you trust" :
+                   "see whether QEMU was installed completely, or give a "
+                   "launcher as jail=PATH");
+        return false;
+    }
+    jail->child = pid;
+    return true;
+}
+
+static bool ask_launcher(int launcher, int end, Error **errp)
+{
+    RingJailRequest request = {
+        .version = RING_JAIL_VERSION,
+        .type = RING_JAIL_SPAWN,
+    };
+    struct iovec iov = { &request, sizeof(request) };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {
+        .header = {
+            .cmsg_level = SOL_SOCKET,
+            .cmsg_type = SCM_RIGHTS,
+            .cmsg_len = CMSG_LEN(sizeof(int)),
+        },
+    };
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+
+    memcpy(CMSG_DATA(&control.header), &end, sizeof(end));
+    if (RETRY_ON_EINTR(sendmsg(launcher, &msg,
+                               MSG_NOSIGNAL | MSG_DONTWAIT)) < 0) {
+        error_setg_errno(errp, errno, "cannot ask the launcher at jail=fd: for "
+                         "a jail; see whether it still runs and the socket is "
+                         "of the type SOCK_SEQPACKET");
+        return false;
+    }
+    return true;
+}
+
+static bool get_process(RingJail *jail, const RingJailConfig *config,
+                        Error **errp)
+{
+    bool ok;
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        error_setg_errno(errp, errno, "no socket is left for the jail of the "
+                         "rings; raise the limit of open files (ulimit -n)");
+        return false;
+    }
+    jail->control = ends[0];
+    ok = config->launcher_fd >= 0 ?
+         ask_launcher(config->launcher_fd, ends[1], errp) :
+         start_helper(jail, ends[1], errp);
+    close(ends[1]);
+    return ok;
+}
+
+static bool set_patience(int fd)
+{
+    struct timeval patience = { .tv_sec = PATIENCE_S };
+
+    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+                      sizeof(patience)) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
+                      sizeof(patience)) == 0;
+}
+
+static bool connect_launcher(RingJail *jail, const char *path, Error **errp)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    if (strlen(path) >= sizeof(addr.sun_path)) {
+        error_setg(errp, "jail='%s' is longer than the %zu bytes that the name "
+                   "of a socket may have; use a shorter one", path,
+                   sizeof(addr.sun_path) - 1);
+        return false;
+    }
+    pstrcpy(addr.sun_path, sizeof(addr.sun_path), path);
+    jail->control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (jail->control < 0 || !set_patience(jail->control) ||
+        RETRY_ON_EINTR(connect(jail->control, (struct sockaddr *)&addr,
+                               sizeof(addr))) < 0) {
+        error_setg_errno(errp, errno, "cannot get a jail from jail='%s'; see "
+                         "whether its launcher runs, listens on a socket of "
+                         "the type SOCK_SEQPACKET, and lets QEMU's user in",
+                         path);
+        return false;
+    }
+    return true;
+}
+
+/* Talking to it */
+
+/* How the process ended, for a sentence; to be freed. */
+static char *describe_end(RingJail *jail)
+{
+    siginfo_t info = {};
+
+    if (jail->child && waitid(P_PID, jail->child, &info, WEXITED) == 0) {
+        jail->child = 0;
+        return info.si_code == CLD_EXITED ?
+               g_strdup_printf("it ended with status %d", info.si_status) :
+               g_strdup_printf("signal %d ended it", info.si_status);
+    }
+    return g_strdup("it ended");
+}
+
+static void set_silence_error(RingJail *jail, int err, Error **errp)
+{
+    g_autofree char *how = NULL;
+
+    if (err == EAGAIN || err == EWOULDBLOCK) {
+        error_setg(errp, "the jail of the rings did not answer within %d s; "
+                   "see whether the host is overloaded or its launcher hangs",
+                   PATIENCE_S);
+        return;
+    }
+    how = describe_end(jail);
+    error_setg(errp, "the jail of the rings is gone before it was ready: %s; "
+               "see the host's log for what killed it (a seccomp filter, a "
+               "memory limit), and whether it is this QEMU's own " HELPER, how);
+}
+
+static void set_reply_error(const RingJailReply *reply, Error **errp)
+{
+    static const struct {
+        const char *what;
+        const char *hint;
+    } steps[] = {
+        [RING_JAIL_STEP_REQUEST] = {
+            "understand QEMU", "use the " HELPER " of this very QEMU" },
+        [RING_JAIL_STEP_PIDFD] = {
+            "give QEMU a handle of itself (pidfd_open)",
+            "use Linux 6.12 or later, and let the host's seccomp profile "
+            "allow it" },
+        [RING_JAIL_STEP_LIMITS] = {
+            "limit its resources", "see the limits of QEMU's user" },
+        [RING_JAIL_STEP_CGROUP] = {
+            "enter a cgroup of jail-cgroup=",
+            "see whether it takes processes (a cgroup of version 2 with "
+            "children that have controllers takes none)" },
+        [RING_JAIL_STEP_PRIVILEGES] = {
+            "drop its privileges", "see the host's security modules" },
+        [RING_JAIL_STEP_MAP] = {
+            "map guest memory",
+            "use -object memory-backend-memfd,share=on with a size that is a "
+            "multiple of the memory's page size" },
+        [RING_JAIL_STEP_THREAD] = {
+            "start the thread that ends it with QEMU",
+            "raise the limit of processes (ulimit -u, pids cgroup)" },
+        [RING_JAIL_STEP_SECCOMP] = {
+            "filter its system calls", "use a kernel with seccomp filters" },
+    };
+
+    if (reply->step == RING_JAIL_STEP_RING &&
+        reply->ring_step <= RESTRICTED_RING_ENABLE) {
+        restricted_ring_set_error(errp, reply->ring_step, reply->error);
+    } else if (reply->step < ARRAY_SIZE(steps) && steps[reply->step].what) {
+        error_setg(errp, "the jail of the rings cannot %s: %s; %s",
+                   steps[reply->step].what, strerror(reply->error),
+                   steps[reply->step].hint);
+    } else {
+        error_setg(errp, "the jail of the rings failed at an unknown step %u; "
+                   "use the " HELPER " of this very QEMU", reply->step);
+    }
+}
+
+static bool send_request(RingJail *jail, RingJailRequest *request,
+                         const int *fds, unsigned num_fds)
+{
+    struct iovec iov = { request, sizeof(*request) };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(RING_JAIL_MAX_FDS * sizeof(int))];
+    } control = {
+        .header = {
+            .cmsg_level = SOL_SOCKET,
+            .cmsg_type = SCM_RIGHTS,
+            .cmsg_len = CMSG_LEN(num_fds * sizeof(int)),
+        },
+    };
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+    };
+
+    request->version = RING_JAIL_VERSION;
+    if (num_fds) {
+        memcpy(CMSG_DATA(&control.header), fds, num_fds * sizeof(int));
+        msg.msg_control = &control;
+        msg.msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
+    }
+    return RETRY_ON_EINTR(sendmsg(jail->control, &msg, MSG_NOSIGNAL)) ==
+           sizeof(*request);
+}
+
+/* @fd: what came with the reply, -1 if nothing did; or NULL. */
+static bool receive_reply(RingJail *jail, RingJailReply *reply, int *fd,
+                          Error **errp)
+{
+    struct iovec iov = { reply, sizeof(*reply) };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+    int got = -1;
+    ssize_t len;
+
+    len = RETRY_ON_EINTR(recvmsg(jail->control, &msg, MSG_CMSG_CLOEXEC));
+    if (len <= 0) {
+        set_silence_error(jail, len < 0 ? errno : 0, errp);
+        return false;
+    }
+    if (msg.msg_controllen >= CMSG_LEN(sizeof(int)) &&
+        control.header.cmsg_level == SOL_SOCKET &&
+        control.header.cmsg_type == SCM_RIGHTS) {
+        memcpy(&got, CMSG_DATA(&control.header), sizeof(got));
+    }
+    if (fd) {
+        *fd = got;
+    } else if (got >= 0) {
+        close(got);
+    }
+    if (len != sizeof(*reply)) {
+        *reply = (RingJailReply) { .step = RING_JAIL_STEP_REQUEST,
+                                   .error = EPROTO };
+    }
+    if (reply->step) {
+        set_reply_error(reply, errp);
+        return false;
+    }
+    return true;
+}
+
+static bool request(RingJail *jail, RingJailRequest *req, const int *fds,
+                    unsigned num_fds, RingJailReply *reply, int *fd,
+                    Error **errp)
+{
+    RingJailReply unused;
+
+    /* If it cannot be sent, there is an answer or an end that says why. */
+    send_request(jail, req, fds, num_fds);
+    return receive_reply(jail, reply ?: &unused, fd, errp);
+}
+
+/* Setting it up */
+
+/* Opens the cgroup.procs of each directory in @list, which may be NULL. */
+static bool open_cgroups(const char *list, int *fds, unsigned *num_fds,
+                         Error **errp)
+{
+    g_auto(GStrv) dirs = g_strsplit(list ?: "", ":", -1);
+
+    for (char **dir = dirs; *dir; dir++) {
+        g_autofree char *path = g_build_filename(*dir, "cgroup.procs", NULL);
+
+        if (*num_fds == RING_JAIL_MAX_FDS) {
+            error_setg(errp, "jail-cgroup names more than %d directories; one "
+                       "for each controller is enough", RING_JAIL_MAX_FDS - 2);
+            return false;
+        }
+        fds[*num_fds] = open(path, O_WRONLY | O_CLOEXEC);
+        if (fds[*num_fds] < 0) {
+            error_setg_errno(errp, errno, "jail-cgroup: cannot open '%s'; make "
+                             "that cgroup and let QEMU's user write to it",
+                             path);
+            return false;
+        }
+        ++*num_fds;
+    }
+    return true;
+}
+
+static bool confine(RingJail *jail, const RingJailConfig *config, Error **errp)
+{
+    RingJailRequest req = {
+        .type = RING_JAIL_CONFINE,
+        .confine.file_size = config->file_size,
+    };
+    int fds[RING_JAIL_MAX_FDS] = { config->file_fd, jail->doorbell };
+    unsigned num_fds = 2;
+    bool ok;
+
+    ok = open_cgroups(config->cgroups, fds, &num_fds, errp) &&
+         request(jail, &req, fds, num_fds, NULL, &jail->pidfd, errp);
+    for (unsigned i = 2; i < num_fds; i++) {
+        close(fds[i]);
+    }
+    if (ok && jail->pidfd < 0) {
+        error_setg(errp, "the jail of the rings gave no handle of itself; use "
+                   "the " HELPER " of this very QEMU");
+        return false;
+    }
+    return ok;
+}
+
+static bool map_region(RingJail *jail, const RingJailRegion *region,
+                       Error **errp)
+{
+    RingJailRequest req = {
+        .type = RING_JAIL_REGION,
+        .region = {
+            .gpa = region->gpa,
+            .size = region->size,
+            .offset = region->offset,
+        },
+    };
+
+    if (region->gpa > RING_JAIL_END - RING_JAIL_BASE ||
+        region->size > RING_JAIL_END - RING_JAIL_BASE - region->gpa) {
+        error_setg(errp, "guest memory at 0x%" PRIx64 " lies beyond the %llu "
+                   "TiB that the jail of the rings has room for; use a smaller "
+                   "maxmem or passthrough=off", region->gpa,
+                   (RING_JAIL_END - RING_JAIL_BASE) >> 40);
+        return false;
+    }
+    return request(jail, &req, &region->fd, 1, NULL, NULL, errp);
+}
+
+RingJail *ring_jail_new(const RingJailConfig *config, Error **errp)
+{
+    RingJail *jail = g_new0(RingJail, 1);
+    bool ok;
+
+    jail->control = -1;
+    jail->pidfd = -1;
+    /* Not one that never blocks, as an EventNotifier has. */
+    jail->doorbell = eventfd(0, EFD_CLOEXEC);
+    if (jail->doorbell < 0) {
+        error_setg_errno(errp, errno, "no eventfd is left for the jail of the "
+                         "rings; raise the limit of open files (ulimit -n)");
+        goto fail;
+    }
+    ok = config->launcher_path ?
+         connect_launcher(jail, config->launcher_path, errp) :
+         get_process(jail, config, errp);
+    if (!ok || !set_patience(jail->control) || !confine(jail, config, errp)) {
+        goto fail;
+    }
+    for (unsigned i = 0; i < config->num_regions; i++) {
+        if (!map_region(jail, &config->regions[i], errp)) {
+            goto fail;
+        }
+    }
+    trace_ring_jail_new(jail, ring_jail_pid(jail), config->num_regions);
+    return jail;
+
+fail:
+    ring_jail_free(jail);
+    return NULL;
+}
+
+bool ring_jail_add_ring(RingJail *jail, const RestrictedRingParams *params,
+                        RestrictedRingLayout *layout, Error **errp)
+{
+    RingJailRequest req = {
+        .type = RING_JAIL_RING,
+        .ring = {
+            .ring_addr = (uintptr_t)params->ring_mem,
+            .sqe_addr = (uintptr_t)params->sqe_mem,
+            .ring_size = params->ring_size,
+            .sqe_size = params->sqe_size,
+            .sq_entries = params->sq_entries,
+            .cq_entries = params->cq_entries,
+            .idle_ms = params->idle_ms,
+            .max_workers = params->max_workers,
+            .cpu = params->cpu,
+            .attach = params->attach_fd,
+            .iopoll = params->iopoll,
+            .readonly = params->readonly,
+        },
+    };
+    RingJailReply reply;
+
+    if (jail->num_rings == RING_JAIL_MAX_RINGS) {
+        error_setg(errp, "a jail has room for %d rings; use fewer queues",
+                   RING_JAIL_MAX_RINGS);
+        return false;
+    }
+    if (!request(jail, &req, &params->event_fd, params->event_fd >= 0, &reply,
+                 &jail->fdinfo[jail->num_rings], errp)) {
+        return false;
+    }
+    *layout = reply.layout;
+    jail->num_rings++;
+    return true;
+}
+
+bool ring_jail_enable(RingJail *jail, Error **errp)
+{
+    RingJailRequest req = { .type = RING_JAIL_ENABLE };
+    union {
+        RingJailReply reply;
+        char running;
+    } answer = {};
+    ssize_t len;
+
+    send_request(jail, &req, NULL, 0);
+    len = RETRY_ON_EINTR(recv(jail->control, &answer, sizeof(answer), 0));
+    trace_ring_jail_enable(jail, len);
+    if (len == 1 && answer.running == RING_JAIL_RUNNING) {
+        return true;
+    }
+    if (len == sizeof(answer.reply) && answer.reply.step) {
+        set_reply_error(&answer.reply, errp);
+    } else {
+        set_silence_error(jail, len < 0 ? errno : 0, errp);
+    }
+    return false;
+}
+
+/* While it runs */
+
+void ring_jail_doorbell(RingJail *jail)
+{
+    static const uint64_t one = 1;
+
+    /* The count would have to come near 2^64 for this to fail or block. */
+    while (write(jail->doorbell, &one, sizeof(one)) < 0 && errno == EINTR) {
+        continue;
+    }
+}
+
+bool ring_jail_get_counters(RingJail *jail, unsigned index,
+                            RestrictedRingCounters *counters)
+{
+    assert(index < jail->num_rings);
+    return restricted_ring_read_counters(jail->fdinfo[index], counters);
+}
+
+pid_t ring_jail_pid(RingJail *jail)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d",
+                                            jail->pidfd);
+    g_autofree char *text = NULL;
+    const char *line;
+    int pid;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return 0;
+    }
+    line = strstr(text, "\nPid:\t");
+    /* -1: it has ended, 0: it is of another PID namespace. */
+    return line && qemu_strtoi(line + strlen("\nPid:\t"), &line, 10,
+                               &pid) == 0 && pid > 0 ? pid : 0;
+}
+
+int ring_jail_pidfd(RingJail *jail)
+{
+    return jail->pidfd;
+}
+
+/* Its end */
+
+void ring_jail_kill(RingJail *jail)
+{
+    trace_ring_jail_kill(jail);
+    if (jail->control >= 0) {
+        /* A jail of another user can only be asked, by the socket's end. */
+        shutdown(jail->control, SHUT_RDWR);
+    }
+    if (jail->pidfd >= 0) {
+        syscall(__NR_pidfd_send_signal, jail->pidfd, SIGKILL, NULL, 0);
+    } else if (jail->child) {
+        kill(jail->child, SIGKILL);
+    }
+}
+
+static void wait_for_end(RingJail *jail)
+{
+    struct pollfd pfd = { .fd = jail->pidfd, .events = POLLIN };
+
+    if (jail->pidfd >= 0) {
+        while (poll(&pfd, 1, -1) <= 0) {
+            continue;
+        }
+    }
+    if (jail->child) {
+        /* Somebody (-daemonize, a test) may have SIGCHLD ignored: no child. */
+        while (waitpid(jail->child, NULL, 0) < 0 && errno == EINTR) {
+            continue;
+        }
+    }
+}
+
+void ring_jail_free(RingJail *jail)
+{
+    int64_t start = g_get_monotonic_time();
+
+    if (!jail) {
+        return;
+    }
+    ring_jail_kill(jail);
+    wait_for_end(jail);
+    trace_ring_jail_free(jail, g_get_monotonic_time() - start);
+    for (unsigned i = 0; i < jail->num_rings; i++) {
+        if (jail->fdinfo[i] >= 0) {
+            close(jail->fdinfo[i]);
+        }
+    }
+    if (jail->control >= 0) {
+        close(jail->control);
+    }
+    if (jail->pidfd >= 0) {
+        close(jail->pidfd);
+    }
+    if (jail->doorbell >= 0) {
+        close(jail->doorbell);
+    }
+    g_free(jail);
+}

@@ -1,0 +1,94 @@
+/*
+ * The jail of a virtual machine's rings, as QEMU sees it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A process (tools/ring-jail) that owns io_urings in QEMU's stead, and whose
+ * address space is guest RAM and nothing else.  What a guest writes into such a
+ * ring can name no address of QEMU's.
+ *
+ * Needs Linux 6.12.  Main thread and BQL, unless a function says otherwise.
+ */
+#ifndef BLOCK_RING_JAIL_H
+#define BLOCK_RING_JAIL_H
+
+#include "block/restricted-ring.h"
+#include "block/ring-jail-protocol.h"
+
+typedef struct RingJail RingJail;
+
+/* A piece of guest RAM; all in bytes and whole pages of the memory. */
+typedef struct RingJailRegion {
+    uint64_t gpa;           /* where the guest has it */
+    uint64_t size;
+    uint64_t offset;        /* in @fd */
+    int fd;                 /* shared memory; stays the caller's */
+} RingJailRegion;
+
+typedef struct RingJailConfig {
+    /*
+     * Where a jail comes from: a socket at @launcher_path that a launcher
+     * accepts connections of, or a launcher at the other end of @launcher_fd,
+     * or, with NULL and -1, a process that QEMU starts.
+     */
+    const char *launcher_path;
+    int launcher_fd;
+    const char *cgroups;    /* directories, separated by ':'; NULL: QEMU's */
+    int file_fd;            /* the disk; stays the caller's */
+    uint64_t file_size;     /* bytes that the file must not grow beyond */
+    const RingJailRegion *regions;  /* by rising @gpa, not overlapping */
+    unsigned num_regions;
+} RingJailConfig;
+
+/*
+ * Gets a process, takes its rights and gives it the memory.  On failure returns
+ * NULL, with @errp set to what failed and what to do.  Takes some milliseconds,
+ * or 10 s if a launcher does not answer.
+ */
+RingJail *ring_jail_new(const RingJailConfig *config, Error **errp);
+
+/*
+ * Creates the next ring, disabled.  Of @params, ring_mem and sqe_mem are
+ * addresses in the jail, event_fd stays the caller's, attach_fd is the number
+ * of an earlier ring (counted from 0) or -1, and file_fd is not looked at.
+ * Rings with an SQPOLL thread of their own have to come first.
+ */
+bool ring_jail_add_ring(RingJail *jail, const RestrictedRingParams *params,
+                        RestrictedRingLayout *layout, Error **errp);
+
+/*
+ * Has the jail leave everything but guest RAM and enable its rings.  To be
+ * called once.  The process is confined when this returns true.
+ */
+bool ring_jail_enable(RingJail *jail, Error **errp);
+
+/* Wakes the SQPOLL threads of an enabled jail.  Any thread. */
+void ring_jail_doorbell(RingJail *jail);
+
+/*
+ * What the kernel says of ring @index; false if it does not (no /proc where
+ * the jail was started, or the kernel is too busy with the ring).
+ */
+bool ring_jail_get_counters(RingJail *jail, unsigned index,
+                            RestrictedRingCounters *counters);
+
+/* The process number as QEMU's /proc has it; 0 if that shows none. */
+pid_t ring_jail_pid(RingJail *jail);
+
+/*
+ * Readable when the process has ended and, with it, all that was in flight.
+ * The kernel goes on writing indexes to ring memory for some 50 ms, until
+ * passthrough_file_let_go() says that it is done.  Stays the jail's.
+ */
+int ring_jail_pidfd(RingJail *jail);
+
+/*
+ * Starts the end of the process.  How long that takes depends on what is in
+ * flight and on the storage.  May be called again.
+ */
+void ring_jail_kill(RingJail *jail);
+
+/* Kills, waits for the process to end, frees.  @jail may be NULL. */
+void ring_jail_free(RingJail *jail);
+
+#endif /* BLOCK_RING_JAIL_H */
