@@ -44,7 +44,7 @@ static void fill_window(VirtIOBlkUring *s, Config *c)
     w = &g_array_index(windows, VirtIOBlkUringWindow, s->window_select);
     c->window_gpa = cpu_to_le64(w->gpa);
     c->window_size = cpu_to_le64(w->size);
-    c->window_addr = cpu_to_le64((uintptr_t)w->host);
+    c->window_addr = cpu_to_le64(w->addr);
 }
 
 static void fill_queue(VirtIOBlkUring *s, Config *c)
@@ -136,7 +136,7 @@ static void run_command(VirtIOBlkUring *s, uint32_t command)
     case VIRTIO_BLK_URING_CMD_GIVE_UP:
         if (s->state == VIRTIO_BLK_URING_RING ||
             s->state == VIRTIO_BLK_URING_SUSPENDING) {
-            virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_DRIVER);
+            virtio_blk_uring_give_up(s);
             return;
         }
         break;

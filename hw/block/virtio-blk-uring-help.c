@@ -16,6 +16,10 @@ static const struct {
     /* ours */
     { "isolation", "who owns the rings: process (confined to guest RAM), none "
       "(QEMU, for trusted guests only)" },
+    { "jail", "launcher of the jail: PATH of its socket or fd:NAME, QEMU "
+      "itself if not set" },
+    { "jail-cgroup", "cgroup directories that the jail enters, separated by "
+      "':'" },
     { "passthrough", "hand the disk to the guest as an io_uring; may be set at "
       "run time (on/off)" },
     { "path", "state of the path that requests take and counters of its rings, "

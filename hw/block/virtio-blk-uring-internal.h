@@ -37,15 +37,17 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s);
 /* Takes away the rings, if there are any. */
 void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s);
 
-/* The parameters of ring @index, save for its memory, file and eventfd. */
-void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
-                                  RestrictedRingParams *params);
 /* VIRTQUEUE -> RING, or stays with s->reason and s->error set. */
 void virtio_blk_uring_activate(VirtIOBlkUring *s);
 /* RING -> SUSPENDING: asks the driver to drain; it has 10 s for that. */
 void virtio_blk_uring_suspend(VirtIOBlkUring *s, uint32_t reason);
-/* SUSPENDING -> VIRTQUEUE, on the driver's word that it has drained. */
+/*
+ * SUSPENDING -> VIRTQUEUE, on the driver's word that it has drained.  If a jail
+ * has the rings, the state follows when its process has ended.
+ */
 void virtio_blk_uring_suspended(VirtIOBlkUring *s);
+/* RING, SUSPENDING -> DEAD, because the driver wants it; when, is as above. */
+void virtio_blk_uring_give_up(VirtIOBlkUring *s);
 /*
  * RING, SUSPENDING -> DEAD.  When it returns nothing of the rings can still
  * reach the disk or guest memory.
@@ -59,12 +61,32 @@ void virtio_blk_uring_buried(VirtIOBlkUring *s);
 void virtio_blk_uring_path_reset(VirtIOBlkUring *s);
 /* Whether an ACTIVATE would be welcome. */
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s);
-/* Brings ring->submitted and the like up to date. */
-void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
 /* Wakes the SQPOLL thread of ring @index.  Any thread. */
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index);
 const char *virtio_blk_uring_state_name(uint32_t state);
 const char *virtio_blk_uring_reason_name(uint32_t reason);
+/* What the user calls the device */
+const char *virtio_blk_uring_name(VirtIOBlkUring *s);
+
+/* virtio-blk-uring-rings.c: the rings behind the path */
+
+/* The parameters of ring @index, save for its memory, file and eventfd. */
+void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
+                                  RestrictedRingParams *params);
+/* Where the jail comes from; its disk and memory are the caller's to add. */
+RingJailConfig virtio_blk_uring_jail_config(VirtIOBlkUring *s);
+/* Sets s->reason in any case; what it leaves when it fails, free_rings takes. */
+bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
+                                  Error **errp);
+/*
+ * Has no doorbell reach the rings and no interrupt leave them any more, and
+ * takes down what they have done.
+ */
+void virtio_blk_uring_detach_rings(VirtIOBlkUring *s);
+/* Brings ring->submitted and the like up to date. */
+void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
+/* detach_rings, and returns when nothing can reach disk or memory any more. */
+void virtio_blk_uring_free_rings(VirtIOBlkUring *s);
 
 /* virtio-blk-uring-config.c: our part of the config space */
 void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config);

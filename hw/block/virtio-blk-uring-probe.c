@@ -7,16 +7,18 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include "qapi/error.h"
-#include "qemu/units.h"
+#include "qemu/memfd.h"
 #include "block/block-io.h"
 #include "system/block-backend.h"
 #include "virtio-blk-uring-internal.h"
 
 #define PROBE_TIMEOUT_MS 10000
 
-/* Scratch memory of the throw-away ring; the same on the stack of no thread. */
+/* Scratch memory of the throw-away ring, in place of a guest's */
 typedef struct Scratch {
+    int fd;
     void *mem;
+    uint64_t addr;      /* what the ring's owner calls it */
     size_t size;
     size_t ring_size;
     size_t sqe_size;
@@ -36,96 +38,154 @@ static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
                                  page);
     scratch->size = scratch->ring_size + scratch->sqe_size + page +
                     ROUND_UP(block_size, page);
+    scratch->fd = qemu_memfd_create("ring-probe", scratch->size, false, 0, 0,
+                                    errp);
+    if (scratch->fd < 0) {
+        return false;
+    }
     scratch->mem = mmap(NULL, scratch->size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                        MAP_SHARED, scratch->fd, 0);
     if (scratch->mem == MAP_FAILED) {
         error_setg_errno(errp, errno, "no %zu bytes of memory are left to try "
                          "a ring on; give QEMU more", scratch->size);
+        close(scratch->fd);
         return false;
     }
+    scratch->addr = s->isolation == VIRTIO_BLK_URING_ISOLATION_PROCESS ?
+                    RING_JAIL_BASE : (uintptr_t)scratch->mem;
     scratch->iov = scratch->mem + scratch->ring_size + scratch->sqe_size;
     scratch->data = (char *)scratch->iov + page;
     return true;
 }
 
-/* Reads the first block through @ring, as a guest would. */
-static bool read_first_block(RestrictedRing *ring, Scratch *scratch,
-                             uint32_t block_size, EventNotifier *notifier,
-                             Error **errp)
+static void free_scratch(Scratch *scratch)
 {
-    const RestrictedRingLayout *l = restricted_ring_layout(ring);
+    munmap(scratch->mem, scratch->size);
+    close(scratch->fd);
+}
+
+/* The same place for the owner of the ring */
+static uint64_t owners(Scratch *scratch, void *mem)
+{
+    return scratch->addr + ((char *)mem - (char *)scratch->mem);
+}
+
+typedef enum ReadResult {
+    READ_WELL,
+    READ_FAILED,
+    READ_UNANSWERED,    /* the storage still has the request */
+} ReadResult;
+
+/* Reads the first block through the group's ring, as a guest would. */
+static ReadResult read_first_block(RingGroup *group, Scratch *scratch,
+                                   uint32_t block_size,
+                                   EventNotifier *notifier, Error **errp)
+{
+    const RestrictedRingLayout *l = ring_group_layout(group, 0);
     struct io_uring_sqe *sqe = scratch->mem + scratch->ring_size;
     struct io_uring_cqe *cqe = scratch->mem + l->cqes;
-    struct pollfd pfd = {
-        .fd = event_notifier_get_fd(notifier),
-        .events = POLLIN,
+    struct pollfd pfds[] = {
+        { .fd = event_notifier_get_fd(notifier), .events = POLLIN },
+        { .fd = ring_group_end_fd(group), .events = POLLIN },
     };
     int ret;
 
     *scratch->iov = (struct iovec) {
-        .iov_base = scratch->data,
+        .iov_base = (void *)(uintptr_t)owners(scratch, scratch->data),
         .iov_len = block_size,
     };
     *sqe = (struct io_uring_sqe) {
         .opcode = IORING_OP_READV,
         .flags = IOSQE_FIXED_FILE,
-        .addr = (uintptr_t)scratch->iov,
+        .addr = owners(scratch, scratch->iov),
         .len = 1,
     };
     qatomic_store_release((uint32_t *)(scratch->mem + l->sq_tail), 1);
-    restricted_ring_wakeup(ring);
+    ring_group_doorbell(group, 0);
 
-    ret = RETRY_ON_EINTR(poll(&pfd, 1, PROBE_TIMEOUT_MS));
+    ret = RETRY_ON_EINTR(poll(pfds, ARRAY_SIZE(pfds), PROBE_TIMEOUT_MS));
+    if (ret > 0 && !pfds[0].revents) {
+        error_setg(errp, "the jail of the rings ended while it read the disk's "
+                   "first block; see the host's log for what killed it (a "
+                   "memory limit, a seccomp filter)");
+        return READ_FAILED;
+    }
     if (ret <= 0) {
-        /* Waiting for the kernel to be done with it could take for ever. */
-        scratch->lost = true;
         error_setg(errp, "a ring did not read the disk's first block within "
                    "%d s; see whether the host's storage answers, or use "
                    "passthrough=off", PROBE_TIMEOUT_MS / 1000);
-        return false;
+        return READ_UNANSWERED;
     }
     if (cqe->res != block_size) {
         error_setg(errp, "a ring cannot read the disk's first block (%s); use "
                    "passthrough=off", cqe->res < 0 ? strerror(-cqe->res) :
                    "it ends too early");
-        return false;
+        return READ_FAILED;
     }
-    return true;
+    return READ_WELL;
 }
 
+static bool start_group(VirtIOBlkUring *s, RingGroup *group, Scratch *scratch,
+                        EventNotifier *notifier, Error **errp)
+{
+    RestrictedRingParams params;
+
+    virtio_blk_uring_ring_params(s, &params);
+    params.ring_mem = (void *)(uintptr_t)scratch->addr;
+    params.ring_size = scratch->ring_size;
+    params.sqe_mem = (char *)params.ring_mem + scratch->ring_size;
+    params.sqe_size = scratch->sqe_size;
+    params.event_fd = event_notifier_get_fd(notifier);
+    return ring_group_add(group, &params, scratch->mem, errp) &&
+           ring_group_enable(group, errp);
+}
+
+static RingGroup *make_group(VirtIOBlkUring *s, PassthroughFile *file,
+                             Scratch *scratch, Error **errp)
+{
+    RingJailRegion memory = { .size = scratch->size, .fd = scratch->fd };
+    RingJailConfig jail = virtio_blk_uring_jail_config(s);
+
+    if (s->isolation == VIRTIO_BLK_URING_ISOLATION_NONE) {
+        return ring_group_new(file, NULL, NULL, NULL, errp);
+    }
+    jail.regions = &memory;
+    jail.num_regions = 1;
+    return ring_group_new(file, &jail, NULL, NULL, errp);
+}
+
+/* @file is gone when this returns. */
 static bool try_ring(VirtIOBlkUring *s, PassthroughFile *file,
                      Scratch *scratch, uint32_t block_size, bool read,
                      Error **errp)
 {
-    RestrictedRingParams params;
-    RestrictedRing *ring;
+    ReadResult result = READ_FAILED;
     EventNotifier notifier;
-    bool ok;
+    RingGroup *group;
 
     if (event_notifier_init(&notifier, 0) < 0) {
         error_setg_errno(errp, errno, "no eventfd is left for a ring; raise "
                          "the limit of open files (ulimit -n)");
+        passthrough_file_close(file);
         return false;
     }
-    virtio_blk_uring_ring_params(s, &params);
-    params.ring_mem = scratch->mem;
-    params.ring_size = scratch->ring_size;
-    params.sqe_mem = scratch->mem + scratch->ring_size;
-    params.sqe_size = scratch->sqe_size;
-    params.event_fd = event_notifier_get_fd(&notifier);
-    params.file_fd = passthrough_file_fd(file);
-    params.readonly = passthrough_file_is_readonly(file);
-
-    ring = restricted_ring_new(&params, errp);
-    ok = ring && restricted_ring_enable(ring, errp) &&
-         (!read ||
-          read_first_block(ring, scratch, block_size, &notifier, errp));
-    if (ok) {
-        s->layout = *restricted_ring_layout(ring);
+    group = make_group(s, file, scratch, errp);
+    if (!group) {
+        passthrough_file_close(file);
+    } else if (start_group(s, group, scratch, &notifier, errp)) {
+        s->layout = *ring_group_layout(group, 0);
+        result = read ? read_first_block(group, scratch, block_size, &notifier,
+                                         errp) : READ_WELL;
     }
-    restricted_ring_free(ring);
     event_notifier_cleanup(&notifier);
-    return ok;
+    if (result == READ_UNANSWERED) {
+        /* Waiting for the kernel to be done with it could take for ever. */
+        scratch->lost = true;
+        ring_group_abandon(group);
+        return false;
+    }
+    ring_group_free(group);
+    return result == READ_WELL;
 }
 
 static bool check_block_size(PassthroughFile *file, uint32_t block_size,
@@ -157,23 +217,20 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     if (!passthrough_file_check(conf->blk, errp)) {
         return false;
     }
-    if (!alloc_scratch(s, &scratch, block_size, errp)) {
-        return false;
-    }
     file = passthrough_file_open(conf->blk, writable, errp);
-    ok = file && check_block_size(file, block_size, errp) &&
-         try_ring(s, file, &scratch, block_size,
-                  blk_getlength(conf->blk) >= block_size, errp);
-    if (file) {
-        s->mem_align = passthrough_file_mem_align(file);
-    }
-    if (scratch.lost) {
+    if (!file) {
         return false;
     }
-    if (file) {
-        /* The scratch memory is the ring's until then. */
-        passthrough_file_wait_unused(file);
+    s->mem_align = passthrough_file_mem_align(file);
+    if (!check_block_size(file, block_size, errp) ||
+        !alloc_scratch(s, &scratch, block_size, errp)) {
+        passthrough_file_close(file);
+        return false;
     }
-    munmap(scratch.mem, scratch.size);
+    ok = try_ring(s, file, &scratch, block_size,
+                  blk_getlength(conf->blk) >= block_size, errp);
+    if (!scratch.lost) {
+        free_scratch(&scratch);
+    }
     return ok;
 }

@@ -139,18 +139,18 @@ static bool visit_ring_fields(Visitor *v, VirtIOBlkUringRing *ring,
     bool from_kernel;
 
     virtio_blk_uring_update_counters(ring);
-    from_kernel = !ring->ring || ring->last.from_kernel;
+    from_kernel = !ring->group || ring->last.from_kernel;
     WITH_QEMU_LOCK_GUARD(&ring->lock) {
         doorbells = ring->doorbells;
     }
     return visit_uint64(v, "queue", ring->index, errp) &&
            visit_bool(v, "polled", ring->poll, errp) &&
            visit_bool(v, "iopoll", false, errp) &&
-           visit_bool(v, "active", ring->ring, errp) &&
+           visit_bool(v, "active", ring->group, errp) &&
            visit_uint64(v, "submitted", ring->submitted, errp) &&
            visit_uint64(v, "completed", ring->completed, errp) &&
            visit_uint64(v, "in-flight",
-                        ring->ring ? (uint32_t)(ring->last.submitted -
+                        ring->group ? (uint32_t)(ring->last.submitted -
                                                 ring->last.completed) : 0,
                         errp) &&
            visit_uint64(v, "doorbells", doorbells, errp) &&
@@ -193,6 +193,9 @@ static void get_path(Object *obj, Visitor *v, const char *name, void *opaque,
         visit_str(v, "reason", virtio_blk_uring_reason_name(s->reason),
                   errp) &&
         visit_str(v, "error", s->error ?: "", errp) &&
+        visit_str(v, "isolation", isolation_names[s->isolation], errp) &&
+        visit_uint64(v, "jail-pid", s->group ? ring_group_pid(s->group) : 0,
+                     errp) &&
         visit_uint64(v, "activations", s->activations, errp)) {
         visit_rings(v, s, errp);
     }

@@ -12,9 +12,11 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/module.h"
+#include "qemu/cutils.h"
 #include "block/block.h"
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-blk.h"
+#include "monitor/monitor.h"
 #include "system/block-backend.h"
 #include "system/runstate.h"
 #include "system/tcg.h"
@@ -171,13 +173,6 @@ static bool check_properties(VirtIOBlkUring *s, Error **errp)
                    "virtio-blk-uring-pci or passthrough=off");
         return false;
     }
-    if (s->isolation != VIRTIO_BLK_URING_ISOLATION_NONE) {
-        error_setg(errp, "isolation=process is not there yet, and without it "
-                   "a guest can read and write all of QEMU's memory through "
-                   "the ring; use isolation=none for a guest that you trust, "
-                   "or passthrough=off");
-        return false;
-    }
     if (!s->sqpoll_idle_ms || s->sqpoll_idle_ms > 60000) {
         error_setg(errp, "sqpoll-idle-ms is %" PRIu32 ", which is not a time "
                    "that the kernel keeps; use 1 to 60000", s->sqpoll_idle_ms);
@@ -205,6 +200,42 @@ static bool check_properties(VirtIOBlkUring *s, Error **errp)
                    "or passthrough=off",
                    rerror != BLOCKDEV_ON_ERROR_REPORT ? "rerror" : "werror");
         return false;
+    }
+    return true;
+}
+
+/* Where the jail is to come from */
+static bool check_jail(VirtIOBlkUring *s, Error **errp)
+{
+    const char *name;
+
+    s->jail_fd = -1;
+    if (s->isolation == VIRTIO_BLK_URING_ISOLATION_NONE) {
+        if (s->jail || s->jail_cgroup) {
+            error_setg(errp, "isolation=none means that there is no jail; "
+                       "leave out %s or use isolation=process",
+                       s->jail ? "jail" : "jail-cgroup");
+            return false;
+        }
+        return true;
+    }
+    if (s->jail && s->jail_cgroup) {
+        error_setg(errp, "jail-cgroup is for a jail that QEMU starts; have the "
+                   "launcher at jail= place its jails in a cgroup");
+        return false;
+    }
+    if (VIRTIO_BLK(s)->conf.num_queues > RING_JAIL_MAX_RINGS) {
+        error_setg(errp, "num-queues and poll-queues are %u together, and a "
+                   "jail has room for %d rings; use fewer",
+                   VIRTIO_BLK(s)->conf.num_queues, RING_JAIL_MAX_RINGS);
+        return false;
+    }
+    if (s->jail && strstart(s->jail, "fd:", &name)) {
+        s->jail_fd = monitor_fd_param(monitor_cur(), name, errp);
+        if (s->jail_fd < 0) {
+            return false;
+        }
+        qemu_set_cloexec(s->jail_fd);
     }
     return true;
 }
@@ -279,14 +310,19 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
     VirtIOBlkConf *conf = &VIRTIO_BLK(s)->conf;
     uint32_t queue_size = MAX(conf->queue_size, 4);
 
-    if (!check_properties(s, errp) ||
+    if (!check_properties(s, errp) || !check_jail(s, errp) ||
         !blkconf_blocksizes(&conf->conf, errp)) {
         return false;
     }
     /* A wrong queue-size is for the parent to refuse. */
     s->cq_entries = MIN(pow2ceil(queue_size), VIRTQUEUE_MAX_SIZE);
     s->sq_entries = MIN(VIRTIO_BLK_URING_SQ_ENTRIES, s->cq_entries);
-    if (!virtio_blk_uring_probe(s, errp)) {
+    virtio_blk_uring_ram_init(&s->ram, s->isolation ==
+                              VIRTIO_BLK_URING_ISOLATION_PROCESS, ram_changed);
+    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp) ||
+        !virtio_blk_uring_probe(s, errp) ||
+        !alloc_rings(s, conf->num_queues, errp)) {
+        virtio_blk_uring_ram_cleanup(&s->ram);
         return false;
     }
     if (tcg_enabled()) {
@@ -295,7 +331,7 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
                          "code is not noticed; use accel=kvm, or "
                          "passthrough=off for a disk that programs run from");
     }
-    return alloc_rings(s, conf->num_queues, errp);
+    return true;
 }
 
 static void realize(DeviceState *dev, Error **errp)
@@ -328,14 +364,16 @@ static void realize(DeviceState *dev, Error **errp)
     parent.realize(dev, &err);
     if (err) {
         error_propagate(errp, err);
-        free_rings(s);
+        if (s->offered) {
+            free_rings(s);
+            virtio_blk_uring_ram_cleanup(&s->ram);
+        }
         goto fail;
     }
     if (!s->offered) {
         return;
     }
     virtio_blk_uring_path_init(s);
-    virtio_blk_uring_ram_init(&s->ram, ram_changed);
     replace_queue_handlers(s);
     s->vm_state = qdev_add_vm_change_state_handler(dev, vm_state_changed, s);
     return;
@@ -367,6 +405,8 @@ static const Property properties[] = {
     DEFINE_PROP_SIGNED("isolation", VirtIOBlkUring, isolation,
                        VIRTIO_BLK_URING_ISOLATION_PROCESS,
                        virtio_blk_uring_prop_isolation, int),
+    DEFINE_PROP_STRING("jail", VirtIOBlkUring, jail),
+    DEFINE_PROP_STRING("jail-cgroup", VirtIOBlkUring, jail_cgroup),
     DEFINE_PROP_UINT16("poll-queues", VirtIOBlkUring, poll_queues, 0),
     DEFINE_PROP_UINT32("sqpoll-idle-ms", VirtIOBlkUring, sqpoll_idle_ms, 20),
     DEFINE_PROP_INT32("sqpoll-cpu", VirtIOBlkUring, sqpoll_cpu, -1),

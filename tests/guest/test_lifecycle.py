@@ -133,7 +133,8 @@ class HotPlug(Lifecycle):
         properties = {"driver": self.config.device(), "id": "vbu0",
                       "bus": "slot0", "drive": node, "num_queues": 1}
         if self.config.device() != STOCK_DEVICE:
-            properties.update(isolation="none", poll_queues=1)
+            properties.update(isolation=self.config.isolation,
+                              poll_queues=1)
         self.vm.qmp("device_add", **properties)
         # There is no udev in the guest that would tell.
         self.vm.sh("until [ -n \"$(disks)\" ]; do usleep 20000; done")

@@ -54,9 +54,10 @@ class Config:
     """What to run: made once, from the command line and build/."""
 
     def __init__(self, accel="tcg", stock=False, qemu=None, kernel=None,
-                 initrd=None):
+                 initrd=None, isolation="process"):
         self.accel = accel
         self.stock = stock
+        self.isolation = isolation
         self.qemu = qemu or os.environ.get("VBU_QEMU") or \
             os.path.join(BUILD, "qemu", "qemu-system-x86_64")
         self.kernel = kernel or os.environ.get("VBU_KERNEL") or \
@@ -75,6 +76,9 @@ class Config:
     def add_options(parser):
         parser.add_argument("--accel", default="tcg", choices=("tcg", "kvm"),
                             help="accelerator of the guest (default tcg)")
+        parser.add_argument("--isolation", default="process",
+                            choices=("process", "none"),
+                            help="who owns the rings (default process)")
 
     def device(self):
         return STOCK_DEVICE if self.stock else DEVICE
@@ -245,7 +249,8 @@ class Guest:
         if disk.get("bus"):
             text += f",bus={disk['bus']}"
         if device == DEVICE:
-            text += ",isolation=none"
+            text += ",isolation=" + disk.get("isolation",
+                                             self.config.isolation)
         if disk.get("props"):
             text += "," + disk["props"]
         if device == STOCK_DEVICE:
@@ -413,7 +418,8 @@ def main():
     parser.add_argument("--props", default="num-queues=1,poll-queues=1",
                         help="properties of the disk")
     options = parser.parse_args()
-    config = Config(accel=options.accel, stock=options.stock)
+    config = Config(accel=options.accel, stock=options.stock,
+                    isolation=options.isolation)
     if config.missing():
         sys.exit(config.missing())
     logdir = os.path.join(BUILD, "tests", "guest", "shell")

@@ -14,6 +14,10 @@
 
 #define GOOD_DRIVE  "-drive if=none,id=drive0,format=raw,file=%s"
 #define GOOD_DEVICE "-device virtio-blk-uring,drive=drive0,isolation=none"
+#define MEMORY      "-machine memory-backend=ram " \
+                    "-object memory-backend-memfd,id=ram,size=128M,share=on"
+#define SHARED      MEMORY " "
+#define PREALLOCATED MEMORY ",prealloc=on "
 
 /* At start */
 
@@ -31,14 +35,57 @@ static const Refusal refusals[] = {
         .name = "nothing",
         .options = GOOD_DRIVE " " GOOD_DEVICE,
     }, {
-        .name = "isolation-by-default",
-        .options = GOOD_DRIVE " -device virtio-blk-uring,drive=drive0",
-        .says = { "isolation=process", "isolation=none", "passthrough=off" },
+        .name = "nothing-jailed",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0",
     }, {
-        .name = "isolation-process",
-        .options = GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
-                   "isolation=process",
-        .says = { "isolation=process", "isolation=none", "passthrough=off" },
+        .name = "private-memory",
+        .options = GOOD_DRIVE " -device virtio-blk-uring,drive=drive0",
+        .says = { "private to QEMU", "share=on", "isolation=none" },
+    }, {
+        .name = "private-memory-backend",
+        .options = "-object memory-backend-memfd,id=ram,size=128M,share=off "
+                   "-machine memory-backend=ram " GOOD_DRIVE
+                   " -device virtio-blk-uring,drive=drive0",
+        .says = { "'ram'", "private to QEMU", "share=on", "isolation=none" },
+    }, {
+        .name = "jail-without-isolation",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",jail=/nowhere",
+        .says = { "isolation=none", "no jail", "leave out jail" },
+    }, {
+        .name = "jail-cgroup-without-isolation",
+        .options = GOOD_DRIVE " " GOOD_DEVICE ",jail-cgroup=/nowhere",
+        .says = { "isolation=none", "no jail", "leave out jail-cgroup" },
+    }, {
+        .name = "jail-and-jail-cgroup",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "jail=/nowhere,jail-cgroup=/nowhere",
+        .says = { "jail-cgroup", "that QEMU starts", "launcher" },
+    }, {
+        .name = "jail-nowhere",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "jail=/nowhere",
+        .says = { "jail='/nowhere'", "launcher", "SOCK_SEQPACKET" },
+    }, {
+        .name = "jail-fd-unknown",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "jail=fd:nobody",
+        .says = { "nobody" },
+    }, {
+        .name = "jail-cgroup-nowhere",
+        .options = PREALLOCATED GOOD_DRIVE
+                   " -device virtio-blk-uring,drive=drive0,"
+                   "jail-cgroup=/nowhere",
+        .says = { "jail-cgroup", "/nowhere/cgroup.procs", "QEMU's user" },
+    }, {
+        .name = "jail-cgroup-not-preallocated",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "jail-cgroup=/nowhere",
+        .says = { "'ram'", "not preallocated", "jail-cgroup", "prealloc=on" },
+    }, {
+        .name = "jail-queues",
+        .options = SHARED GOOD_DRIVE " -device virtio-blk-uring,drive=drive0,"
+                   "num-queues=200,poll-queues=57",
+        .says = { "257", "room for 256 rings" },
     }, {
         .name = "qcow2",
         .options = "-drive if=none,id=drive0,format=qcow2,file=%s "
@@ -222,8 +269,8 @@ static void test_at_start(const void *opaque)
 static void test_help(void)
 {
     static const char *const names[] = {
-        "passthrough", "isolation", "poll-queues", "sqpoll-idle-ms",
-        "sqpoll-cpu", "sqpoll-threads",
+        "passthrough", "isolation", "jail", "jail-cgroup", "poll-queues",
+        "sqpoll-idle-ms", "sqpoll-cpu", "sqpoll-threads",
     };
     g_autofree char *out = NULL;
     g_autofree char *err = NULL;

@@ -343,7 +343,7 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_disk_fill(spare_disk, 0, QVBU_DISK_BYTES, 1);
     qtest_qmp_device_add(qts, "virtio-blk-uring", "plugged",
                          "{ 'addr': %s, 'drive': 'drive1',"
-                         " 'isolation': 'none' }",
+                         " 'isolation': 'process' }",
                          stringify(HOTPLUG_SLOT) ".0");
     pci = virtio_pci_new(other->pci->pdev->bus, &(QPCIAddress) {
                              .devfn = QPCI_DEVFN(HOTPLUG_SLOT, 0) });

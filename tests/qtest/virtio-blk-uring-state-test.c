@@ -154,6 +154,8 @@ static void test_command_once(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_set(u, window_select, 1);
     qvbu_set(u, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
     qvbu_set(u, window_select, 0);
+    qvbu_await_state(u, VIRTIO_BLK_URING_DEAD);
+    qvbu_set(u, window_select, 2);
     qvbu_set(u, command, VIRTIO_BLK_URING_CMD_BURIED);
     qvbu_set(u, window_select, 1);
     qvbu_assert_state(u, VIRTIO_BLK_URING_VIRTQUEUE,
@@ -354,8 +356,9 @@ static void test_memory_grows(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_start(u, 1);
     windows = u->desc.num_windows;
     qtest_qmp_assert_success(u->qts, "{ 'execute': 'object-add',"
-                             " 'arguments': { 'qom-type': 'memory-backend-ram',"
-                             " 'id': 'more', 'size': %d } }", 128 << 20);
+                             " 'arguments': { 'qom-type': 'memory-backend-memfd',"
+                             " 'id': 'more', 'size': %d,"
+                             " 'share': true } }", 128 << 20);
     qtest_qmp_device_add(u->qts, "pc-dimm", "dimm0",
                          "{ 'memdev': 'more', 'addr': %" PRIu64 " }", mem);
     qvbu_await_state(u, VIRTIO_BLK_URING_SUSPENDING);

@@ -7,8 +7,7 @@
 #define HW_VIRTIO_BLK_URING_H
 
 #include "hw/virtio/virtio-blk.h"
-#include "block/passthrough-file.h"
-#include "block/restricted-ring.h"
+#include "block/ring-group.h"
 #include "standard-headers/linux/virtio_blk_uring.h"
 
 #define TYPE_VIRTIO_BLK_URING "virtio-blk-uring-device"
@@ -35,7 +34,9 @@ typedef struct VirtIOBlkUringTransportOps {
 typedef struct VirtIOBlkUringWindow {
     hwaddr gpa;
     uint64_t size;
+    uint64_t addr;              /* what SQEs and iovecs have to call @gpa */
     void *host;
+    uint64_t offset;            /* of @host in @mr */
     MemoryRegion *mr;           /* referenced */
 } VirtIOBlkUringWindow;
 
@@ -47,16 +48,28 @@ struct VirtIOBlkUringRam {
     MemoryListener listener;
     GArray *windows;            /* of VirtIOBlkUringWindow, by rising gpa */
     GArray *next;               /* those of a layout that is being announced */
+    bool jailed;                /* windows are addresses in a jail */
     VirtIOBlkUringRamChanged *changed;
 };
 
-/* Watches guest RAM from here on.  BQL held, for all of these. */
-void virtio_blk_uring_ram_init(VirtIOBlkUringRam *ram,
+/*
+ * Watches guest RAM from here on.  @jailed: for a jail, which can have whole
+ * pages of the memory only.  BQL held, for all of these.
+ */
+void virtio_blk_uring_ram_init(VirtIOBlkUringRam *ram, bool jailed,
                                VirtIOBlkUringRamChanged *changed);
 void virtio_blk_uring_ram_cleanup(VirtIOBlkUringRam *ram);
-/* Where the @size bytes from @gpa on lie, or NULL if not in one window. */
-void *virtio_blk_uring_ram_find(VirtIOBlkUringRam *ram, hwaddr gpa,
-                                uint64_t size);
+/*
+ * Whether all of guest RAM can be had by the rings' owner; if not, sets @errp
+ * to what is in the way.  @preallocated: it has to be there already.
+ */
+bool virtio_blk_uring_ram_check(VirtIOBlkUringRam *ram, bool preallocated,
+                                Error **errp);
+/* The window that holds the @size bytes from @gpa on, or NULL. */
+const VirtIOBlkUringWindow *
+virtio_blk_uring_ram_find(VirtIOBlkUringRam *ram, hwaddr gpa, uint64_t size);
+/* The windows as a jail needs them, in the same order; to be freed. */
+RingJailRegion *virtio_blk_uring_ram_regions(VirtIOBlkUringRam *ram);
 
 typedef struct VirtIOBlkUringRing {
     VirtIOBlkUring *dev;
@@ -69,9 +82,10 @@ typedef struct VirtIOBlkUringRing {
     uint16_t vector;
 
     QemuMutex lock;             /* doorbells come in any thread */
-    RestrictedRing *ring;       /* protected by lock; NULL: no rings */
+    RingGroup *group;           /* protected by lock; NULL: no rings */
     EventNotifier notifier;     /* signalled on completion */
-    bool vector_attached;
+    bool attached;              /* the notifier leads somewhere, */
+    bool vector_attached;       /* and that is the vector */
 
     uint64_t submitted;         /* since the device was created */
     uint64_t completed;
@@ -86,6 +100,8 @@ struct VirtIOBlkUring {
     /* properties */
     bool passthrough;
     int isolation;
+    char *jail;                 /* launcher: PATH or fd:NAME, NULL: QEMU */
+    char *jail_cgroup;
     uint16_t poll_queues;
     uint32_t sqpoll_idle_ms;
     int32_t sqpoll_cpu;
@@ -99,6 +115,7 @@ struct VirtIOBlkUring {
     uint32_t cq_entries;
     uint32_t mem_align;
     RestrictedRingLayout layout;
+    int jail_fd;                /* of jail=fd:NAME, or -1 */
     VMChangeStateEntry *vm_state;
     const VirtIOBlkUringTransportOps *transport;
     void *transport_opaque;
@@ -109,9 +126,14 @@ struct VirtIOBlkUring {
     char *error;                /* of the last activation, or NULL */
     int64_t warned_ms;          /* when it was last reported, or 0 */
     uint64_t activations;
-    PassthroughFile *file;      /* of the rings, while there are any */
+    RingGroup *group;           /* NULL: no rings */
+    bool ending;                /* the group's end has begun */
+    uint32_t state_at_end;      /* what follows then, and why */
+    uint32_t reason_at_end;
+    bool calm;                  /* no new rings yet: the last ones died */
     Error *migration_blocker;
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
+    QEMUTimer *calm_timer;
     VirtIOBlkUringRam ram;
     GArray *windows;            /* ram's at the last activation, unreferenced */
 

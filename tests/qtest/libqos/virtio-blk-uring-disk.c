@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include "../libqtest.h"
 #include "qemu/bswap.h"
+#include "qemu/ctype.h"
 #include "qemu/cutils.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -257,21 +258,46 @@ bool qvbu_disk_can_tell_dirty(QVBUDisk *disk)
     return true;
 }
 
-unsigned qvbu_sqpoll_threads(QVirtioBlkUring *u)
+static unsigned count_sqpoll(const char *pid)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/task",
-                                            qtest_pid(u->qts));
+    g_autofree char *path = g_strdup_printf("/proc/%s/task", pid);
     g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
     const char *tid;
     unsigned n = 0;
 
-    g_assert_nonnull(dir);
-    while ((tid = g_dir_read_name(dir))) {
-        g_autofree char *file = g_strdup_printf("%s/%s/comm", path, tid);
+    /* It may end while it is looked at. */
+    while (dir && (tid = g_dir_read_name(dir))) {
+        g_autofree char *file = g_build_filename(path, tid, "comm", NULL);
         g_autofree char *comm = NULL;
 
         if (g_file_get_contents(file, &comm, NULL, NULL)) {
             n += g_str_has_prefix(comm, "iou-sqp-");
+        }
+    }
+    return n;
+}
+
+static bool is_child(const char *pid, pid_t parent)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%s/status", pid);
+    g_autofree char *line = g_strdup_printf("\nPPid:\t%d\n", parent);
+    g_autofree char *status = NULL;
+
+    return g_file_get_contents(path, &status, NULL, NULL) &&
+           strstr(status, line);
+}
+
+unsigned qvbu_sqpoll_threads(QVirtioBlkUring *u)
+{
+    g_autofree char *qemu = g_strdup_printf("%d", qtest_pid(u->qts));
+    g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+    unsigned n = count_sqpoll(qemu);
+    const char *pid;
+
+    g_assert_nonnull(dir);
+    while ((pid = g_dir_read_name(dir))) {
+        if (qemu_isdigit(*pid) && is_child(pid, qtest_pid(u->qts))) {
+            n += count_sqpoll(pid);
         }
     }
     return n;

@@ -64,7 +64,7 @@ void qvbu_check_activation(QVirtioBlkUring *u, QVBUDisk *disk);
 bool qvbu_disk_can_tell_dirty(QVBUDisk *disk);
 unsigned qvbu_disk_dirty_pages(QVBUDisk *disk, uint64_t offset, uint32_t len);
 
-/* QEMU's SQPOLL threads */
+/* SQPOLL threads of QEMU and its jail */
 unsigned qvbu_sqpoll_threads(QVirtioBlkUring *u);
 /* Times that QEMU has @path open */
 unsigned qvbu_open_files(QVirtioBlkUring *u, const char *path);

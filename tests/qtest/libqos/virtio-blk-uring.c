@@ -186,8 +186,18 @@ uint32_t qvbu_command(QVirtioBlkUring *u, uint32_t command)
 {
     uint32_t state;
 
+    uint32_t before = qvbu_get(u, path_state);
+
     qvbu_set(u, command, command);
     qvbu_await((state = qvbu_get(u, path_state)) != VIRTIO_BLK_URING_STARTING);
+    if ((command == VIRTIO_BLK_URING_CMD_SUSPENDED &&
+         before == VIRTIO_BLK_URING_SUSPENDING) ||
+        (command == VIRTIO_BLK_URING_CMD_GIVE_UP &&
+         (before == VIRTIO_BLK_URING_SUSPENDING ||
+          before == VIRTIO_BLK_URING_RING))) {
+        /* The end of the rings may take a while. */
+        qvbu_await((state = qvbu_get(u, path_state)) != before);
+    }
     return state;
 }
 
@@ -492,8 +502,11 @@ static void register_nodes(void)
 {
     QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT, PCI_FN) };
     QOSGraphEdgeOptions opts = {
+        /* The jail's part of guest memory has to be shared with it. */
+        .before_cmd_line = "-object memory-backend-memfd,id=ram,size=128M,"
+                           "share=on -machine memory-backend=ram",
         .extra_device_opts = "id=drv0,drive=drive0,addr="
-            stringify(PCI_SLOT) "." stringify(PCI_FN) ",isolation=none",
+            stringify(PCI_SLOT) "." stringify(PCI_FN),
     };
     QOSGraphEdgeOptions idle = {
         .before_cmd_line = "-drive if=none,id=null0,driver=null-co,"

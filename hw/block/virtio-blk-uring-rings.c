@@ -1,0 +1,260 @@
+/*
+ * virtio-blk-uring: the rings behind the path
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "exec/address-spaces.h"
+#include "hw/virtio/virtio.h"
+#include "system/block-backend.h"
+#include "virtio-blk-uring-internal.h"
+
+/* Completions of a ring that the driver gave no vector. */
+static void notify_by_config(EventNotifier *notifier)
+{
+    VirtIOBlkUringRing *ring = container_of(notifier, VirtIOBlkUringRing,
+                                            notifier);
+
+    if (event_notifier_test_and_clear(notifier)) {
+        ring->interrupts++;
+        virtio_notify_config(VIRTIO_DEVICE(ring->dev));
+    }
+}
+
+static bool attach_interrupt(VirtIOBlkUringRing *ring, Error **errp)
+{
+    VirtIOBlkUring *s = ring->dev;
+
+    /* What a former ring signalled last is nothing to this one. */
+    event_notifier_test_and_clear(&ring->notifier);
+    ring->attached = true;
+    if (ring->vector == VIRTIO_BLK_URING_NO_VECTOR) {
+        event_notifier_set_handler(&ring->notifier, notify_by_config);
+        return true;
+    }
+    ring->vector_attached = s->transport->vector_attach(
+        s->transport_opaque, ring->index, ring->vector, &ring->notifier,
+        &ring->interrupts);
+    if (!ring->vector_attached) {
+        ring->attached = false;
+        error_setg(errp, "no interrupt route is left for ring %u; use fewer "
+                   "queues", ring->index);
+    }
+    return ring->vector_attached;
+}
+
+static void detach_interrupt(VirtIOBlkUringRing *ring)
+{
+    ring->attached = false;
+    if (ring->vector_attached) {
+        ring->dev->transport->vector_detach(ring->dev->transport_opaque,
+                                            ring->index);
+        ring->vector_attached = false;
+    } else {
+        event_notifier_set_handler(&ring->notifier, NULL);
+    }
+}
+
+void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
+                                  RestrictedRingParams *params)
+{
+    *params = (RestrictedRingParams) {
+        .sq_entries = s->sq_entries,
+        .cq_entries = s->cq_entries,
+        .idle_ms = s->sqpoll_idle_ms,
+        .max_workers = VIRTIO_BLK_URING_MAX_WORKERS,
+        .cpu = s->sqpoll_cpu,
+        .attach_fd = -1,
+        .event_fd = -1,
+        .file_fd = -1,
+    };
+}
+
+RingJailConfig virtio_blk_uring_jail_config(VirtIOBlkUring *s)
+{
+    return (RingJailConfig) {
+        .launcher_path = s->jail && s->jail_fd < 0 ? s->jail : NULL,
+        .launcher_fd = s->jail_fd,
+        .cgroups = s->jail_cgroup,
+        .file_fd = -1,
+        /* A ring cannot be told of the disk's end; this holds a file to it. */
+        .file_size = blk_nb_sectors(VIRTIO_BLK(s)->conf.conf.blk) *
+                     BDRV_SECTOR_SIZE,
+    };
+}
+
+/* Sets @params to where the guest's ring memory lies, and @mem to it in QEMU */
+static bool find_ring_memory(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
+                             RestrictedRingParams *params, void **mem,
+                             Error **errp)
+{
+    size_t ring_size = virtio_blk_uring_pages(s->layout.ring_bytes);
+    size_t sqe_size = virtio_blk_uring_pages(s->layout.sqe_bytes);
+    uint64_t mask = qemu_real_host_page_size() - 1;
+    const VirtIOBlkUringWindow *rw, *sw;
+
+    rw = virtio_blk_uring_ram_find(&s->ram, ring->ring_gpa, ring_size);
+    sw = virtio_blk_uring_ram_find(&s->ram, ring->sqes_gpa, sqe_size);
+    if ((ring->ring_gpa | ring->sqes_gpa) & mask || !rw || !sw) {
+        error_setg(errp, "the driver placed ring %u at 0x%" PRIx64 " and its "
+                   "SQEs at 0x%" PRIx64 ", which is not page-aligned guest "
+                   "RAM; the driver is at fault", ring->index, ring->ring_gpa,
+                   ring->sqes_gpa);
+        s->reason = VIRTIO_BLK_URING_REASON_BAD_ADDRESS;
+        return false;
+    }
+    params->ring_mem = (void *)(uintptr_t)(rw->addr +
+                                           (ring->ring_gpa - rw->gpa));
+    params->sqe_mem = (void *)(uintptr_t)(sw->addr +
+                                          (ring->sqes_gpa - sw->gpa));
+    params->ring_size = ring_size;
+    params->sqe_size = sqe_size;
+    *mem = (char *)rw->host + (ring->ring_gpa - rw->gpa);
+    return true;
+}
+
+static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
+                       Error **errp)
+{
+    RestrictedRingParams params;
+    void *mem;
+
+    virtio_blk_uring_ring_params(s, &params);
+    if (!find_ring_memory(s, ring, &params, &mem, errp)) {
+        return false;
+    }
+    if (ring->vector != VIRTIO_BLK_URING_NO_VECTOR &&
+        !s->transport->vector_valid(s->transport_opaque, ring->vector)) {
+        error_setg(errp, "the driver named vector %u for ring %u, which the "
+                   "device does not have; raise the device's vectors= or leave "
+                   "it out", ring->vector, ring->index);
+        s->reason = VIRTIO_BLK_URING_REASON_BAD_VECTOR;
+        return false;
+    }
+
+    s->reason = VIRTIO_BLK_URING_REASON_HOST;
+    if (!ring->poll) {
+        params.event_fd = event_notifier_get_fd(&ring->notifier);
+        if (!attach_interrupt(ring, errp)) {
+            return false;
+        }
+    }
+    if (s->sqpoll_threads && ring->index >= s->sqpoll_threads) {
+        params.attach_fd = ring->index % s->sqpoll_threads;
+    }
+    if (!ring_group_add(s->group, &params, mem, errp)) {
+        return false;
+    }
+    if (memcmp(ring_group_layout(s->group, ring->index), &s->layout,
+               sizeof(s->layout))) {
+        /* The driver has been told another one. */
+        error_setg(errp, "the kernel laid ring %u out unlike the one tried at "
+                   "start; report this as a bug and use passthrough=off",
+                   ring->index);
+        return false;
+    }
+    return true;
+}
+
+void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
+{
+    RestrictedRingCounters now;
+
+    if (!ring->group) {
+        return;
+    }
+    ring_group_get_counters(ring->group, ring->index, &now);
+    ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
+    ring->completed += (uint32_t)(now.completed - ring->last.completed);
+    ring->last = now;
+}
+
+void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)
+{
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtIOBlkUringRing *ring = &s->rings[i];
+
+        virtio_blk_uring_update_counters(ring);
+        WITH_QEMU_LOCK_GUARD(&ring->lock) {
+            ring->group = NULL;
+        }
+        if (ring->attached) {
+            detach_interrupt(ring);
+        }
+    }
+}
+
+void virtio_blk_uring_free_rings(VirtIOBlkUring *s)
+{
+    virtio_blk_uring_detach_rings(s);
+    ring_group_free(g_steal_pointer(&s->group));
+}
+
+/* The group, without rings yet */
+static bool make_group(VirtIOBlkUring *s, RingGroupEnded *ended, Error **errp)
+{
+    BlockBackend *blk = VIRTIO_BLK(s)->blk;
+    RingJailConfig jail = virtio_blk_uring_jail_config(s);
+    g_autofree RingJailRegion *regions = NULL;
+    PassthroughFile *file;
+
+    s->reason = VIRTIO_BLK_URING_REASON_BACKEND;
+    if (!passthrough_file_check(blk, errp)) {
+        return false;
+    }
+    file = passthrough_file_open(blk, blk_is_writable(blk), errp);
+    if (!file) {
+        return false;
+    }
+    passthrough_file_reserve(file, virtio_blk_uring_name(s));
+
+    s->reason = VIRTIO_BLK_URING_REASON_HOST;
+    if (s->isolation == VIRTIO_BLK_URING_ISOLATION_PROCESS) {
+        jail.regions = regions = virtio_blk_uring_ram_regions(&s->ram);
+        jail.num_regions = s->ram.windows->len;
+        s->group = ring_group_new(file, &jail, ended, s, errp);
+    } else {
+        s->group = ring_group_new(file, NULL, ended, s, errp);
+    }
+    if (!s->group) {
+        passthrough_file_close(file);
+    }
+    return s->group;
+}
+
+bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
+                                  Error **errp)
+{
+    s->reason = VIRTIO_BLK_URING_REASON_MEMORY;
+    if (VIRTIO_DEVICE(s)->dma_as != &address_space_memory) {
+        error_setg(errp, "the device's addresses go through an IOMMU, which a "
+                   "ring cannot ask; use iommu_platform=off or "
+                   "passthrough=off");
+        return false;
+    }
+    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp) ||
+        !make_group(s, ended, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        if (!start_ring(s, &s->rings[i], errp)) {
+            return false;
+        }
+    }
+    /* Only now may anything run: all is there, or nothing has happened. */
+    if (!ring_group_enable(s->group, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtIOBlkUringRing *ring = &s->rings[i];
+
+        ring->last = (RestrictedRingCounters) {};
+        WITH_QEMU_LOCK_GUARD(&ring->lock) {
+            ring->group = s->group;
+        }
+    }
+    s->reason = VIRTIO_BLK_URING_REASON_NONE;
+    return true;
+}
