@@ -162,8 +162,11 @@ class InGuest:
 
 
 class Passthrough(InGuest):
+    isolation = "process"
+
     def disks(self):
         return [{"image": self.disk.path, "device": DEVICE,
+                 "isolation": self.isolation,
                  "drive": self.disk.drive,
                  "props": f"share-rw=on,num-queues=1,poll-queues={POLL_QUEUES}"
                  }]
@@ -177,13 +180,17 @@ class Passthrough(InGuest):
         ring.wait_state(self.vm, "ring")
 
     def note(self):
-        return "num-queues=1,poll-queues=1"
+        return f"num-queues=1,poll-queues=1,isolation={self.isolation}"
 
     def way(self, before, after, job):
         went = after - before
         if went.virtqueue > went.ring + went.polled:
             return "virtqueue", went.virtqueue
         return "ring", went.polled if job.polled else went.ring
+
+
+class PassthroughUnjailed(Passthrough):
+    isolation = "none"
 
 
 class Stock(InGuest):
@@ -245,6 +252,7 @@ def all_contenders(config, logdir, disk):
         Host("bare-metal-sqpoll", disk, sqpoll=True),
         Host("bare-metal", disk, sqpoll=False),
         Passthrough("passthrough", config, logdir, disk),
+        PassthroughUnjailed("passthrough-none", config, logdir, disk),
         Stock("virtio-blk", config, logdir, disk),
         StockIOThread("virtio-blk-iothread", config, logdir, disk),
         NullBlk("guest-null", config, logdir),

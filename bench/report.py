@@ -102,7 +102,8 @@ class Table:
 
     def fallbacks(self):
         """Rows that were not served the way that their name says."""
-        wanted = {"passthrough": "ring", "virtio-blk": "virtqueue",
+        wanted = {"passthrough": "ring", "passthrough-none": "ring",
+                  "virtio-blk": "virtqueue",
                   "virtio-blk-iothread": "virtqueue", "guest-null": "null_blk"}
         return [f"{row.config} {row.job}: served by {row.served_by}"
                 for row in self.rows.values()
