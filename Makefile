@@ -22,11 +22,17 @@ guest: guest-module
 	@$(scripts)/step.sh 'root file system of the guest' $(scripts)/guest-image.sh
 
 # Tests. A machine without io_uring is told so before anything is built.
-.PHONY: check check-entry check-unit check-qtest check-guest check-style check-roots
+.PHONY: check check-full check-entry check-unit check-qtest check-guest check-style check-roots
 check: runnable
 	@$(scripts)/qemu-build.sh $(emulator) $(qtests) $(units)
 	@$(MAKE) --no-print-directory guest
 	@$(scripts)/check.py $(CHECK)
+
+# The attack suite at length, and the tests that take long.
+check-full: export VBU_FULL := 1
+check-full: export VBU_ATTACK_SQES := 10000000
+check-full:
+	@$(MAKE) --no-print-directory check
 
 check-entry: configured
 	@$(scripts)/check.py $(CHECK) entry
@@ -81,6 +87,7 @@ runnable: configured
 help:
 	@echo 'make               the emulator, build/qemu/qemu-system-x86_64'
 	@echo 'make check         all tests; CHECK=-v lists each, CHECK="-p PATTERN" selects'
+	@echo 'make check-full    the same with ten million hostile requests and the long tests'
 	@echo 'make check-entry   what ./configure refuses, and how our files are laid into QEMU'
 	@echo 'make check-unit    the ring by itself, on this kernel'
 	@echo 'make check-qtest   the device, through libqos; also the tests of QEMU itself'

@@ -12,17 +12,29 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include "qapi/error.h"
+#include "qemu/atomic.h"
 #include "qemu/cutils.h"
+#include "qemu/thread.h"
 #include "block/ring-jail.h"
 #include "trace.h"
 
 #define HELPER          "qemu-ring-jail"
 #define PATIENCE_S      10
+#define COUNTERS_MS     100
 
 /* Newer than some C libraries' headers (Linux 5.4) */
 #ifndef P_PIDFD
 #define P_PIDFD         3
 #endif
+
+/* A question to the kernel, which may take its time; freed by the later one. */
+typedef struct Question {
+    int fdinfo;             /* a copy */
+    QemuSemaphore answered;
+    int users;              /* of this: who asks, who waits for the kernel */
+    bool ok;
+    RestrictedRingCounters counters;
+} Question;
 
 struct RingJail {
     int control;            /* socket; its end ends the process */
@@ -31,6 +43,7 @@ struct RingJail {
     pid_t child;            /* 0: not ours */
     unsigned num_rings;
     int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
+    Question *unanswered[RING_JAIL_MAX_RINGS];
 };
 
 /* Getting a process */
@@ -490,11 +503,67 @@ void ring_jail_doorbell(RingJail *jail)
     }
 }
 
+static void put_question(Question *q)
+{
+    if (qatomic_fetch_dec(&q->users) == 1) {
+        qemu_sem_destroy(&q->answered);
+        close(q->fdinfo);
+        g_free(q);
+    }
+}
+
+static void *answer(void *opaque)
+{
+    Question *q = opaque;
+
+    q->ok = restricted_ring_read_counters(q->fdinfo, &q->counters);
+    qemu_sem_post(&q->answered);
+    put_question(q);
+    return NULL;
+}
+
+/*
+ * In a thread: the kernel lists all completions that found the CQ full along
+ * with the counters, and a guest can have made millions of these.
+ */
 bool ring_jail_get_counters(RingJail *jail, unsigned index,
                             RestrictedRingCounters *counters)
 {
+    Question *q = jail->unanswered[index];
+    QemuThread thread;
+    bool ok;
+
     assert(index < jail->num_rings);
-    return restricted_ring_read_counters(jail->fdinfo[index], counters);
+    if (q) {
+        /* The kernel is still at it; what it says will be old. */
+        if (qemu_sem_timedwait(&q->answered, 0) < 0) {
+            return false;
+        }
+        put_question(q);
+    }
+    q = g_new(Question, 1);
+    *q = (Question) {
+        .fdinfo = dup(jail->fdinfo[index]),
+        .users = 2,
+    };
+    if (q->fdinfo < 0) {
+        g_free(q);
+        jail->unanswered[index] = NULL;
+        return false;
+    }
+    qemu_set_cloexec(q->fdinfo);
+    qemu_sem_init(&q->answered, 0);
+    qemu_thread_create(&thread, "ring-counters", answer, q,
+                       QEMU_THREAD_DETACHED);
+    if (qemu_sem_timedwait(&q->answered, COUNTERS_MS) < 0) {
+        jail->unanswered[index] = q;
+        return false;
+    }
+    jail->unanswered[index] = NULL;
+    ok = q->ok;
+    *counters = q->counters;
+    put_question(q);
+    return ok;
 }
 
 pid_t ring_jail_pid(RingJail *jail)
@@ -565,6 +634,9 @@ void ring_jail_free(RingJail *jail)
     for (unsigned i = 0; i < jail->num_rings; i++) {
         if (jail->fdinfo[i] >= 0) {
             close(jail->fdinfo[i]);
+        }
+        if (jail->unanswered[i]) {
+            put_question(jail->unanswered[i]);
         }
     }
     if (jail->control >= 0) {

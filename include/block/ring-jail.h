@@ -66,8 +66,9 @@ bool ring_jail_enable(RingJail *jail, Error **errp);
 void ring_jail_doorbell(RingJail *jail);
 
 /*
- * What the kernel says of ring @index; false if it does not (no /proc where
- * the jail was started, or the kernel is too busy with the ring).
+ * What the kernel says of ring @index; false, after 100 ms at most, if it does
+ * not (no /proc where the jail was started, or the kernel is too busy with the
+ * ring).
  */
 bool ring_jail_get_counters(RingJail *jail, unsigned index,
                             RestrictedRingCounters *counters);
