@@ -38,7 +38,7 @@ check-entry: configured
 	@$(scripts)/check.py $(CHECK) entry
 
 check-unit: runnable
-	@$(scripts)/qemu-build.sh $(units)
+	@$(scripts)/qemu-build.sh $(units) tools/qemu-ring-jail
 	@$(scripts)/check.py $(CHECK) unit
 
 check-qtest: runnable
