@@ -28,7 +28,7 @@ fetch_checkpatch() {
 }
 [ -e "$checkpatch" ] || step "the kernel's checkpatch (150 MB)" fetch_checkpatch
 
-qemu_files=$(git ls-files 'block/*.[ch]' 'block/*.inc' 'hw/*.[ch]' 'include/*.[ch]' 'tests/unit/*.[ch]' 'tests/qtest/*.[ch]')
+qemu_files=$(git ls-files 'block/*.[ch]' 'block/*.inc' 'hw/*.[ch]' 'include/*.[ch]' 'tools/*.[ch]' 'tests/unit/*.[ch]' 'tests/qtest/*.[ch]')
 # complain PATTERN COMMAND...: what COMMAND prints, but for PATTERN, is bad.
 complain() {
     local but=$1 said
@@ -46,7 +46,7 @@ for file in $qemu_files; do
         perl "$build/qemu-src/scripts/checkpatch.pl" --no-tree --terse --no-summary -f "$file"
 done
 
-for file in $(git ls-files 'guest/linux/*.[ch]'); do
+for file in $(git ls-files 'guest/linux/*.[ch]' 'tests/guest/hostile/*.[ch]'); do
     complain '^$' \
         perl "$checkpatch/checkpatch.pl" --no-tree --terse --no-summary --strict -f "$file"
 done

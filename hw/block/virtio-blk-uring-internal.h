@@ -75,7 +75,7 @@ void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
                                   RestrictedRingParams *params);
 /* Where the jail comes from; its disk and memory are the caller's to add. */
 RingJailConfig virtio_blk_uring_jail_config(VirtIOBlkUring *s);
-/* Sets s->reason in any case; what it leaves when it fails, free_rings takes. */
+/* Sets s->reason in any case; what is left of a failure, free_rings takes. */
 bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
                                   Error **errp);
 /*

@@ -21,8 +21,8 @@ typedef void RingGroupEnded(void *opaque);
 /*
  * A group for rings on @file, which is the group's if this succeeds.  @jail: a
  * jail owns them (its file_fd is set here); NULL: QEMU does.  @ended, if not
- * NULL, is called when the rings come to an end without ring_group_free(), be it by
- * ring_group_end() or because the kernel took the jail.
+ * NULL, is called when the rings come to an end without ring_group_free(), be
+ * it by ring_group_end() or because the jail was killed.
  */
 RingGroup *ring_group_new(PassthroughFile *file, const RingJailConfig *jail,
                           RingGroupEnded *ended, void *opaque, Error **errp);

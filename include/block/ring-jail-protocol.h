@@ -101,7 +101,7 @@ typedef enum RingJailStep {
 
 /* After a failure the jail ends. */
 typedef struct RingJailReply {
-    uint32_t step;                  /* RingJailStep that failed, NONE: success */
+    uint32_t step;                  /* RingJailStep that failed, or NONE */
     uint32_t error;                 /* errno */
     uint32_t ring_step;             /* RestrictedRingStep */
     RestrictedRingLayout layout;    /* of a ring */

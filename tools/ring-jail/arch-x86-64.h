@@ -157,6 +157,8 @@ asm(".pushsection .jail_page, \"ax\", @progbits\n"
     ".balign 4096\n"
     ".popsection\n");
 
+extern const char jail_page[];
+
 /*
  * Starts the thread that watches the socket.  It shares the caller's stack and
  * does not touch it.  0 or -errno.

@@ -49,13 +49,8 @@
 #define MEMLOCK_TRIES       50
 #define MEMLOCK_PAUSE_NS    2000000
 
-#if defined(__x86_64__)
+/* meson builds this for no other architecture yet. */
 #include "arch-x86-64.h"
-#else
-#error "the jail is not written for this architecture yet: see arch-x86-64.h"
-#endif
-
-extern const char jail_page[];
 
 __attribute__((noreturn)) void jail_main(void);     /* from _start */
 
@@ -68,14 +63,14 @@ typedef struct Request {
 typedef struct Jail {
     uint64_t ram, ram_end;      /* first byte mapped, first byte behind */
     unsigned num_rings;
-    unsigned num_threads;       /* rings 0 to that have their own SQPOLL thread */
+    unsigned num_threads;       /* so many rings have an SQPOLL thread */
     bool confined;
 } Jail;
 
 /* The compiler may ask for these. */
 void *memset(void *dest, int c, size_t n)
 {
-    volatile char *d = dest;
+    volatile char *d = dest;    /* or this would become a call of itself */
 
     while (n--) {
         *d++ = c;
@@ -85,7 +80,7 @@ void *memset(void *dest, int c, size_t n)
 
 void *memcpy(void *dest, const void *src, size_t n)
 {
-    volatile char *d = dest;
+    volatile char *d = dest;    /* as above */
     const char *s = src;
 
     while (n--) {
