@@ -31,6 +31,7 @@ check: runnable
 # The attack suite at length, and the tests that take long.
 check-full: export VBU_FULL := 1
 check-full: export VBU_ATTACK_SQES := 10000000
+check-full: export VBU_HOSTILE_SQES := 20000
 check-full:
 	@$(MAKE) --no-print-directory check
 
@@ -71,7 +72,8 @@ clean:
 	-[ ! -f build/qemu/build.ninja ] || ninja -C build/qemu -t clean
 	rm -rf build/guest/module build/guest/root build/guest/modules \
 	    build/guest/initramfs.cpio.gz build/guest/image.inputs \
-	    build/guest/virtio_blk_uring.ko build/tests build/bench
+	    build/guest/virtio_blk_uring.ko build/guest/vbu_hostile.ko \
+	    build/tests build/bench
 
 distclean:
 	rm -rf build

@@ -15,6 +15,7 @@ kver=$(cat "$guest/kver")
 
 programs='fio mke2fs e2fsck'
 modules='virtio_blk null_blk'
+ours="$guest/virtio_blk_uring.ko $guest/vbu_hostile.ko"
 overlays="$repo/tests/guest/rootfs"
 
 files=
@@ -26,7 +27,7 @@ done
 # What all of it depends on, as a list that changes when any of it does.
 inputs=$(
     find "$repo/scripts/guest-image.sh" "$guest/kver" $files \
-        $(ls -d "$guest/virtio_blk_uring.ko" $overlays 2>/dev/null) \
+        $(ls -d $ours $overlays 2>/dev/null) \
         -type f -printf '%p %s %T@ %m\n' | sort
 )
 if [ -e "$image" ] && [ "$(cat "$guest/image.inputs" 2>/dev/null)" = "$inputs" ]; then
@@ -70,9 +71,11 @@ done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r file; do
     esac
 done
 cp "$guest"/modules/*.ko "$root/lib/modules/$kver/"
-if [ -e "$guest/virtio_blk_uring.ko" ]; then
-    strip -d -o "$root/lib/modules/$kver/virtio_blk_uring.ko" "$guest/virtio_blk_uring.ko"
-fi
+for file in $ours; do
+    if [ -e "$file" ]; then
+        strip -d -o "$root/lib/modules/$kver/${file##*/}" "$file"
+    fi
+done
 
 for overlay in $overlays; do
     if [ -d "$overlay" ]; then

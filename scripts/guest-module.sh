@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # guest-module.sh [MAKE-ARGUMENT...]: build guest/linux against the guest's
-# kernel; the module is build/guest/virtio_blk_uring.ko.
+# kernel; the module is build/guest/virtio_blk_uring.ko. So for the driver that
+# the tests attack with, tests/guest/hostile, build/guest/vbu_hostile.ko.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/scripts/qemu-env.sh"
@@ -14,7 +15,7 @@ guest=$build/guest
 # Kbuild leaves its output beside the sources, so it gets a tree of links.
 tree=$guest/module
 mkdir -p "$tree"
-for dir in guest/linux include/standard-headers/linux; do
+for dir in guest/linux tests/guest/hostile include/standard-headers/linux; do
     mkdir -p "$tree/$dir"
     find "$tree/$dir" -maxdepth 1 -type l ! -exec test -e {} \; -delete
     for file in "$repo/$dir"/*; do
@@ -24,6 +25,13 @@ for dir in guest/linux include/standard-headers/linux; do
     done
 done
 
-make --no-print-directory -C "$guest/kernel/lib/modules/$(cat "$guest/kver")/build" \
-    M="$tree/guest/linux" "$@" modules
-put "$guest/virtio_blk_uring.ko" <"$tree/guest/linux/virtio_blk_uring.ko"
+# module DIRECTORY NAME [MAKE-ARGUMENT...]
+module() {
+    local dir=$1 name=$2
+    shift 2
+    make --no-print-directory -C "$guest/kernel/lib/modules/$(cat "$guest/kver")/build" \
+        M="$tree/$dir" "$@" modules
+    put "$guest/$name.ko" <"$tree/$dir/$name.ko"
+}
+module guest/linux virtio_blk_uring "$@"
+module tests/guest/hostile vbu_hostile "$@"

@@ -17,6 +17,7 @@ import argparse
 import re
 import sys
 
+import test_attack
 import test_boot
 import test_filesystem
 import test_integrity
@@ -28,7 +29,8 @@ from tap import Report, run_group
 from vm import Config
 
 MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
-           test_suspend, test_lifecycle, test_polling)
+           test_suspend, test_lifecycle, test_polling,
+           test_attack)
 
 
 def main():
@@ -41,7 +43,8 @@ def main():
                         help="list the tests and run none")
     parser.add_argument("patterns", nargs="*", help="which tests to run")
     options = parser.parse_args()
-    config = Config(accel=options.accel, stock=options.stock)
+    config = Config(accel=options.accel, stock=options.stock,
+                    isolation=options.isolation)
     wanted = [re.compile(pattern) for pattern in options.patterns]
 
     report = Report()
