@@ -189,18 +189,21 @@ def main():
     parser.add_argument("--overwrite", action="store_true",
                         help="measure writes on --disk too: destroys what is "
                              "on it")
-    parser.add_argument("--runtime", type=float, default=1.5, metavar="SECONDS",
+    parser.add_argument("--runtime", type=float, metavar="SECONDS",
                         help="of each fio run (default 1.5)")
-    parser.add_argument("--repeat", type=int, default=5,
+    parser.add_argument("--repeat", type=int,
                         help="repetitions (default 5)")
     parser.add_argument("--quick", action="store_true",
-                        help="randread QD 1 and 32 only, 3 repetitions of 1 s")
+                        help="randread QD 1 and 32 only, by default 3 "
+                             "repetitions of 1 s")
     parser.add_argument("--only", metavar="NAMES",
                         help="only these contenders, separated by commas")
     options = parser.parse_args()
     depths, ways = DEPTHS, WAYS
     if options.quick:
-        depths, ways, options.repeat, options.runtime = (1, 32), WAYS[:1], 3, 1
+        depths, ways = (1, 32), WAYS[:1]
+    options.repeat = options.repeat or (3 if options.quick else 5)
+    options.runtime = options.runtime or (1 if options.quick else 1.5)
     if options.disk and not options.overwrite:
         ways = WAYS[:1]
         print(f"note: reads only, so that {options.disk} stays as it is; "
