@@ -20,7 +20,8 @@
 
 #define HELPER          "qemu-ring-jail"
 #define PATIENCE_S      10
-#define COUNTERS_MS     100
+#define COUNTERS_MS     100     /* of the main loop's time, */
+#define COUNTERS_REST_MS 2000   /* and not again for so long */
 
 /* Newer than some C libraries' headers (Linux 5.4) */
 #ifndef P_PIDFD
@@ -44,6 +45,7 @@ struct RingJail {
     unsigned num_rings;
     int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
     Question *unanswered[RING_JAIL_MAX_RINGS];
+    int64_t ask_again;      /* when the kernel has been too busy, in us */
 };
 
 /* Getting a process */
@@ -534,6 +536,9 @@ bool ring_jail_get_counters(RingJail *jail, unsigned index,
     bool ok;
 
     assert(index < jail->num_rings);
+    if (g_get_monotonic_time() < jail->ask_again) {
+        return false;
+    }
     if (q) {
         /* The kernel is still at it; what it says will be old. */
         if (qemu_sem_timedwait(&q->answered, 0) < 0) {
@@ -557,6 +562,7 @@ bool ring_jail_get_counters(RingJail *jail, unsigned index,
                        QEMU_THREAD_DETACHED);
     if (qemu_sem_timedwait(&q->answered, COUNTERS_MS) < 0) {
         jail->unanswered[index] = q;
+        jail->ask_again = g_get_monotonic_time() + COUNTERS_REST_MS * 1000;
         return false;
     }
     jail->unanswered[index] = NULL;

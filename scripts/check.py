@@ -181,6 +181,8 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
             if bailed not in details:
                 details.append(line)
         elif line.strip() and not line.startswith(CHATTER):
+            if line.startswith("# attack:") and os.environ.get("VBU_FULL"):
+                tally.say(line)     # what was attacked, and how much
             details.append(line)
         tally.progress(suite)
     status = program.end()

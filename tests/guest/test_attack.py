@@ -195,7 +195,10 @@ class Attack(DiskGroup):
                         timeout=300 + SQES // 50) for run in runs])]
         self.wait_growth()
         self.check_host()
-        for result in found:
+        for run, result in zip(runs or [("commands",)], found):
+            print(f"# attack: from the guest's kernel, {run[0]}: " +
+                  ", ".join(f"{value} {key}" for key, value in result.items()
+                            if value and key != "reports"), flush=True)
             assert result["escaped"] == 0, \
                 "what must not succeed did: " + "; ".join(result["reports"])
             assert result["late"] == 0, "memory changed after the rings' end"
