@@ -21,6 +21,11 @@ import test_attack
 import test_boot
 import test_filesystem
 import test_integrity
+import test_jail
+import test_jail_bounds
+import test_jail_launch
+import test_jail_ram
+import test_jail_slow
 import test_lifecycle
 import test_polling
 import test_requests
@@ -29,7 +34,8 @@ from tap import Report, run_group
 from vm import Config
 
 MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
-           test_suspend, test_lifecycle, test_polling,
+           test_suspend, test_lifecycle, test_polling, test_jail,
+           test_jail_slow, test_jail_launch, test_jail_ram, test_jail_bounds,
            test_attack)
 
 
