@@ -198,6 +198,7 @@ int hostile_iovecs(struct hostile *h, u32 count);
 /* registers.c: indices, doorbells, config space, states */
 int hostile_indices(struct hostile *h, u32 count);
 int hostile_overflow(struct hostile *h, u32 count);
+int hostile_flushes(struct hostile *h, u32 count);
 int hostile_doorbells(struct hostile *h, u32 count);
 int hostile_places(struct hostile *h, u32 count);
 int hostile_config(struct hostile *h, u32 count);

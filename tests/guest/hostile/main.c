@@ -30,6 +30,7 @@ static const struct {
 	{ "iovecs", hostile_iovecs },
 	{ "indices", hostile_indices },
 	{ "overflow", hostile_overflow },
+	{ "flushes", hostile_flushes },
 	{ "doorbells", hostile_doorbells },
 	{ "places", hostile_places },
 	{ "config", hostile_config },

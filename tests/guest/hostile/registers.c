@@ -102,11 +102,29 @@ int hostile_indices(struct hostile *h, u32 count)
 	return err;
 }
 
+/* Has the host execute what lies in the SQ over and over. */
+static void hostile_leap(struct hostile *h, struct hostile_ring *ring)
+{
+	u32 target = ring->tail + HOSTILE_TAIL_LEAP;
+	u32 waits;
+
+	h->disordered = true;
+	smp_store_release(hostile_word(h, ring, h->sq_tail), target);
+	virtqueue_notify(ring->vq);
+	/* As far as the host lets it go. */
+	for (waits = 0; waits < 500; waits++) {
+		if (READ_ONCE(*hostile_word(h, ring, h->sq_head)) == target)
+			break;
+		usleep_range(500, 1000);
+	}
+	h->results.submitted +=
+		READ_ONCE(*hostile_word(h, ring, h->sq_head)) - ring->tail;
+}
+
 /* Completions without end, and nobody takes one out of the CQ. */
 int hostile_overflow(struct hostile *h, u32 count)
 {
-	struct hostile_ring *ring;
-	u32 i, target, waits;
+	u32 i;
 	int err;
 
 	for (i = 0; i < count; i++) {
@@ -116,19 +134,36 @@ int hostile_overflow(struct hostile *h, u32 count)
 		err = hostile_wait(h);
 		if (err)
 			return err;
-		h->disordered = true;
-		ring = &h->rings[i % h->num_rings];
-		target = ring->tail + HOSTILE_TAIL_LEAP;
-		WRITE_ONCE(*hostile_word(h, ring, h->sq_tail), target);
-		virtqueue_notify(ring->vq);
-		/* As far as the host lets it go. */
-		for (waits = 0; waits < 500; waits++) {
-			if (READ_ONCE(*hostile_word(h, ring, h->sq_head)) == target)
-				break;
-			usleep_range(500, 1000);
-		}
-		h->results.submitted +=
-			READ_ONCE(*hostile_word(h, ring, h->sq_head)) - ring->tail;
+		hostile_leap(h, &h->rings[i % h->num_rings]);
+		err = hostile_end(h);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/*
+ * Requests in flight without end: each FSYNC waits for a worker thread of the
+ * host's.
+ */
+int hostile_flushes(struct hostile *h, u32 count)
+{
+	u32 i, n;
+	int err;
+
+	for (i = 0; i < count; i++) {
+		struct hostile_ring *ring = &h->rings[i % h->num_rings];
+		struct io_uring_sqe *sqes = ring->sqe_mem;
+
+		err = hostile_start(h);
+		if (err)
+			return err;
+		for (n = 0; n < h->sq_entries; n++)
+			sqes[n] = (struct io_uring_sqe) {
+				.opcode = IORING_OP_FSYNC,
+				.flags = IOSQE_FIXED_FILE,
+			};
+		hostile_leap(h, ring);
 		err = hostile_end(h);
 		if (err)
 			return err;
