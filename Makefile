@@ -22,7 +22,7 @@ guest: guest-module
 	@$(scripts)/step.sh 'root file system of the guest' $(scripts)/guest-image.sh
 
 # Tests. A machine without io_uring is told so before anything is built.
-.PHONY: check check-full check-entry check-unit check-qtest check-guest check-style check-roots
+.PHONY: check check-full check-entry check-unit check-qtest check-guest check-asan check-fuzz check-style check-roots
 check: runnable
 	@$(scripts)/qemu-build.sh $(emulator) $(qtests) $(units)
 	@$(MAKE) --no-print-directory guest
@@ -51,6 +51,15 @@ check-guest: runnable
 	@$(MAKE) --no-print-directory guest
 	@$(scripts)/check.py $(CHECK) guest
 
+# A second build, by clang; make check-fuzz SANITIZED=--install-deps installs it.
+check-asan: runnable
+	@$(scripts)/sanitized.sh $(SANITIZED) build $(emulator) $(qtests) $(units)
+	@$(scripts)/sanitized.sh run $(scripts)/check.py $(CHECK) unit qtest
+
+check-fuzz: runnable
+	@$(scripts)/sanitized.sh $(SANITIZED) build qemu-fuzz-x86_64 tools/qemu-ring-jail
+	@$(scripts)/sanitized.sh run tests/fuzz/run.sh $(FUZZ)
+
 check-style: configured
 	@$(scripts)/check-style.sh
 
@@ -70,6 +79,7 @@ install: all
 # What was downloaded stays; distclean takes that too.
 clean:
 	-[ ! -f build/qemu/build.ninja ] || ninja -C build/qemu -t clean
+	rm -rf build/qemu-asan build/fuzz
 	rm -rf build/guest/module build/guest/root build/guest/modules \
 	    build/guest/initramfs.cpio.gz build/guest/image.inputs \
 	    build/guest/virtio_blk_uring.ko build/guest/vbu_hostile.ko \
@@ -94,6 +104,8 @@ help:
 	@echo 'make check-unit    the ring by itself, on this kernel'
 	@echo 'make check-qtest   the device, through libqos; also the tests of QEMU itself'
 	@echo 'make check-guest   a Linux guest with its driver'
+	@echo 'make check-asan    unit and qtest with the address and undefined behaviour sanitizers (clang)'
+	@echo 'make check-fuzz    random guests and administrators against the device; FUZZ="--runs=N --seed=N"'
 	@echo 'make check-style   checkpatch, sparse and W=1'
 	@echo 'make check-roots   configure and build in a minimal Debian 12 and 13 (root, mmdebstrap)'
 	@echo 'make bench         measure; BENCH="--runtime=10 ..." goes to bench/run.sh'

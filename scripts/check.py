@@ -27,11 +27,16 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build")
-QEMU = os.path.join(BUILD, "qemu")
-LOGS = os.path.join(BUILD, "log", "check")
+# Another build of QEMU than the usual one, as for make check-asan
+NAME = os.environ.get("VBU_QEMU_BUILD") or "qemu"
+QEMU = os.path.join(BUILD, NAME)
+LOGS = os.path.join(BUILD, "log", "check" + NAME.removeprefix("qemu"))
 
 # Silence for so long means that a test hangs.
 PATIENCE = {"unit": 120, "qtest": 180, "guest": 900, "entry": 300}
+
+# GLib's exit status
+ALL_SKIPPED = 77
 
 RESULT = re.compile(r"(not )?ok\b\s*\d*\s*(?:- )?(.*)")
 DIRECTIVE = re.compile(r"#\s*(SKIP|TODO)\b[:\s]*(.*)", re.IGNORECASE)
@@ -153,6 +158,7 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
     details = []
     planned = None
     results = 0
+    wrong = False
     bailed = None
     program = Program(command, log, PATIENCE.get(suite, 300), env, cwd)
     for line in program.lines(lambda: tally.progress(suite)):
@@ -167,6 +173,7 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
             if directive and directive.group(1).upper() == "SKIP":
                 tally.skip(title, directive.group(2).strip(), now - last)
             elif result.group(1):
+                wrong = True
                 tally.fail(title, now - last, details, log)
             else:
                 tally.ok(title, now - last)
@@ -203,6 +210,9 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
     elif status < 0:
         tally.fail(only or name, seconds,
                    details + [f"killed by signal {-status}"], log)
+    elif status not in (0, ALL_SKIPPED) and not wrong:
+        # A sanitizer's last word, on leaks, comes after the tests.
+        tally.fail(only or name, seconds, details + [f"exit status {status}"], log)
 
 
 def qemu_env():

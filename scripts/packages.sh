@@ -1,13 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# packages.sh [--install]: see that the packages of scripts/packages.txt are
-# installed; with --install, install those that are missing.
+# packages.sh [--install] [LIST]: see that the packages of LIST, which is
+# scripts/packages.txt by itself, are installed; with --install, install those
+# that are missing.
 
 . "$(dirname "$0")/lib.sh"
 
+install=
+if [ "${1:-}" = --install ]; then
+    install=yes
+    shift
+fi
+list=${1:-$repo/scripts/packages.txt}
+
 wanted() {
-    sed 's/#.*//' "$repo/scripts/packages.txt" | awk 'NF { print $1 }'
+    sed 's/#.*//' "$list" | awk 'NF { print $1 }'
 }
 
 missing() {
@@ -34,7 +42,7 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo='sudo '
 line="${sudo}apt-get update && ${sudo}apt-get install --no-install-recommends ${names% }"
 
-[ "${1:-}" = --install ] ||
+[ -n "$install" ] ||
     die "packages are missing; install them with: $line"
 if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
     die "installing packages needs root, and there is no sudo; as root, type: ${line//sudo /}"

@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # qemu-build.sh TARGET...: bring QEMU's source tree up to date with ours and
-# build these ninja targets in build/qemu. Of ninja's lines only the progress
-# is shown; the compilers' messages are shown all.
+# build these ninja targets in build/qemu (or, of VBU_QEMU_BUILD, that directory
+# below build). Of ninja's lines only the progress is shown; the compilers'
+# messages are shown all.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/scripts/qemu-env.sh"
 
-[ -f "$build/qemu/build.ninja" ] ||
+name=${VBU_QEMU_BUILD:-qemu}
+[ -f "$build/$name/build.ninja" ] ||
     die "QEMU is not configured yet; run ./configure first"
 "$repo/scripts/qemu-tree.sh"
 
-log=$build/log/qemu-build.log
+log=$build/log/$name-build.log
 started=$SECONDS
 
 # "[12/345] Compiling ..." becomes a line on a terminal, and one every tenth in
@@ -41,5 +43,5 @@ progress() {
     fi
 }
 
-ninja -C "$build/qemu" -j "$(nproc)" "$@" 2>&1 | tee "$log" | progress ||
+ninja -C "$build/$name" -j "$(nproc)" "$@" 2>&1 | tee "$log" | progress ||
     die "QEMU could not be built; see the compiler's messages above or in ${log#"$repo"/}"

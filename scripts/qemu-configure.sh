@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# qemu-configure.sh PREFIX [OPTION...]: configure QEMU in build/qemu, OPTIONs
-# being QEMU's own.
+# qemu-configure.sh PREFIX [OPTION...]: configure QEMU in build/qemu (or, of
+# VBU_QEMU_BUILD, that directory below build), OPTIONs being QEMU's own.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/scripts/qemu-env.sh"
 
+qemu=$build/${VBU_QEMU_BUILD:-qemu}
 prefix=$1
 shift
 
@@ -33,14 +34,14 @@ options+=("$@")
 
 "$repo/scripts/qemu-tree.sh"
 
-done=$build/qemu/.vbu-configured
+done=$qemu/.vbu-configured
 wanted=$(cat "$build/qemu-src/VERSION" "$build/qemu-src/.vbu/from"; printf '%s\n' "${options[@]}")
-if [ -f "$build/qemu/build.ninja" ] && [ "$(cat "$done" 2>/dev/null)" = "$wanted" ]; then
+if [ -f "$qemu/build.ninja" ] && [ "$(cat "$done" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
 
-mkdir -p "$build/qemu"
-cd "$build/qemu"
+mkdir -p "$qemu"
+cd "$qemu"
 rm -f "$done"
 ../qemu-src/configure --python=/usr/bin/python3 "${options[@]}"
 

@@ -49,6 +49,12 @@ append() {
     cat >>"$staged/$1"
 }
 
+# replace FILE: have standard input instead of it.
+replace() {
+    stage "$1"
+    cat >"$staged/$1"
+}
+
 # insert_after FILE LINE: add standard input behind the only such LINE.
 insert_after() {
     local file=$1 line=$2 count
@@ -207,6 +213,15 @@ if [ -n "$units" ]; then
     for name in $units; do
         echo "tests += {'${name%.c}': [testblock]}"
     done | insert_after tests/unit/meson.build 'test_env = environment()'
+fi
+
+fuzzers=$(ours 'tests/qtest/fuzz/*.c')
+if [ -n "$fuzzers" ]; then
+    for name in $fuzzers; do
+        echo "specific_fuzz_ss.add(when: 'CONFIG_VIRTIO_BLK_URING', if_true: files('$name'))"
+    done | insert_after tests/qtest/fuzz/meson.build '# Targets'
+    replace scripts/oss-fuzz/instrumentation-filter-template \
+        <"$repo/tests/fuzz/instrumented.txt"
 fi
 
 ### Into the tree
