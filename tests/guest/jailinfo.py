@@ -297,5 +297,5 @@ def complaints(pid, qemu, ram, rings, disk_size, backends=1):
         mine, theirs = status(pid)[ids].split(), status(qemu)[ids].split()
         if len(set(mine)) != 1 or (mine != theirs and "0" in mine):
             yield f"it has {ids} {' '.join(mine)}, QEMU {' '.join(theirs)}"
-    if os.getsid(pid) == os.getsid(qemu):
-        yield "it is in QEMU's session, and a terminal's signals reach it"
+    if os.getsid(pid) != os.getsid(qemu):
+        yield "it has left QEMU's session, and its CPU time is weighed apart"

@@ -203,8 +203,11 @@ static long set_limits(uint64_t file_size)
     const uint64_t all_signals = ~(uint64_t)0;
     long ret;
 
-    /* What ends QEMU by signal is not to end us before it has drained. */
-    SYS1(setsid, 0);
+    /*
+     * What ends QEMU by signal is not to end us before it has drained.  A
+     * session of our own would do for a terminal's, but the scheduler would then
+     * weigh us as another user beside QEMU (autogroup).
+     */
     ret = SYS4(rt_sigprocmask, SIG_SETMASK, &all_signals, NULL,
                KERNEL_SIGSET_SIZE);
     if (ret == 0) {
