@@ -109,6 +109,7 @@ static void hostile_leap(struct hostile *h, struct hostile_ring *ring)
 	u32 waits;
 
 	h->disordered = true;
+	/* The SQEs come before it. */
 	smp_store_release(hostile_word(h, ring, h->sq_tail), target);
 	virtqueue_notify(ring->vq);
 	/* As far as the host lets it go. */
