@@ -205,8 +205,8 @@ static long set_limits(uint64_t file_size)
 
     /*
      * What ends QEMU by signal is not to end us before it has drained.  A
-     * session of our own would do for a terminal's, but the scheduler would then
-     * weigh us as another user beside QEMU (autogroup).
+     * session of our own would do for a terminal's, but the scheduler would
+     * then weigh us as another user beside QEMU (autogroup).
      */
     ret = SYS4(rt_sigprocmask, SIG_SETMASK, &all_signals, NULL,
                KERNEL_SIGSET_SIZE);
