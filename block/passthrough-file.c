@@ -344,16 +344,21 @@ bool passthrough_file_permits(BlockDriverState *bs, Error **errp)
     return true;
 }
 
+void passthrough_file_release_nodes(PassthroughFile *file)
+{
+    end_reservation(file);
+    while (file->num_nodes) {
+        bdrv_unref(file->nodes[--file->num_nodes]);
+    }
+}
+
 void passthrough_file_close(PassthroughFile *file)
 {
     if (file->fd >= 0) {
         close(file->fd);
     }
     close(file->probe_fd);
-    end_reservation(file);
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        bdrv_unref(file->nodes[i]);
-    }
+    passthrough_file_release_nodes(file);
     g_free(file);
 }
 

@@ -201,6 +201,7 @@ static void free_abandoned(void *opaque)
 
 void ring_group_abandon(RingGroup *group)
 {
+    passthrough_file_release_nodes(group->file);
     if (group->jail) {
         watch(group, free_abandoned, group);
         ring_jail_kill(group->jail);

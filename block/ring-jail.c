@@ -45,7 +45,8 @@ struct RingJail {
     unsigned num_rings;
     int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
     Question *unanswered[RING_JAIL_MAX_RINGS];
-    int64_t ask_again;      /* when the kernel has been too busy, in us */
+    int64_t asking_since;   /* us; what follows is of the time since then */
+    int64_t asked_us;
 };
 
 /* Getting a process */
@@ -176,6 +177,16 @@ static char *describe_end(RingJail *jail)
 
     if (jail->child && waitid(P_PID, jail->child, &info, WEXITED) == 0) {
         jail->child = 0;
+        if (info.si_code == CLD_EXITED &&
+            info.si_status == RING_JAIL_EXIT_UNMAP) {
+            return g_strdup("it could not unmap all but guest memory (a kernel "
+                            "with CONFIG_MSEAL_SYSTEM_MAPPINGS does not let "
+                            "it)");
+        }
+        if (info.si_code == CLD_EXITED &&
+            info.si_status == RING_JAIL_EXIT_RING) {
+            return g_strdup("it could not enable its rings");
+        }
         return info.si_code == CLD_EXITED ?
                g_strdup_printf("it ended with status %d", info.si_status) :
                g_strdup_printf("signal %d ended it", info.si_status);
@@ -305,15 +316,27 @@ static bool receive_reply(RingJail *jail, RingJailReply *reply, int *fd,
     } else if (got >= 0) {
         close(got);
     }
+    if (msg.msg_flags & MSG_CTRUNC) {
+        error_setg(errp, "QEMU has no file descriptor left for the jail of the "
+                   "rings; raise the limit of open files (ulimit -n)");
+        goto fail;
+    }
     if (len != sizeof(*reply)) {
         *reply = (RingJailReply) { .step = RING_JAIL_STEP_REQUEST,
                                    .error = EPROTO };
     }
     if (reply->step) {
         set_reply_error(reply, errp);
-        return false;
+        goto fail;
     }
     return true;
+
+fail:
+    if (fd && got >= 0) {
+        close(got);
+        *fd = -1;
+    }
+    return false;
 }
 
 static bool request(RingJail *jail, RingJailRequest *req, const int *fds,
@@ -322,8 +345,14 @@ static bool request(RingJail *jail, RingJailRequest *req, const int *fds,
 {
     RingJailReply unused;
 
-    /* If it cannot be sent, there is an answer or an end that says why. */
-    send_request(jail, req, fds, num_fds);
+    /* If the jail has ended, there is an answer or an end that says why. */
+    if (!send_request(jail, req, fds, num_fds) && errno != EPIPE &&
+        errno != ECONNRESET) {
+        error_setg_errno(errp, errno, "cannot talk to the jail of the rings; "
+                         "see QEMU's limits of open files and memory, and the "
+                         "host's security modules");
+        return false;
+    }
     return receive_reply(jail, reply ?: &unused, fd, errp);
 }
 
@@ -364,6 +393,12 @@ static bool confine(RingJail *jail, const RingJailConfig *config, Error **errp)
     int fds[RING_JAIL_MAX_FDS] = { config->file_fd, jail->doorbell };
     unsigned num_fds = 2;
     bool ok;
+
+    if (jail->child) {
+        /* Of the main thread; more CPUs than these are too many to tell. */
+        syscall(__NR_sched_getaffinity, getpid(), sizeof(req.confine.cpus),
+                req.confine.cpus);
+    }
 
     ok = open_cgroups(config->cgroups, fds, &num_fds, errp) &&
          request(jail, &req, fds, num_fds, NULL, &jail->pidfd, errp);
@@ -418,7 +453,15 @@ RingJail *ring_jail_new(const RingJailConfig *config, Error **errp)
     ok = config->launcher_path ?
          connect_launcher(jail, config->launcher_path, errp) :
          get_process(jail, config, errp);
-    if (!ok || !set_patience(jail->control) || !confine(jail, config, errp)) {
+    if (!ok) {
+        goto fail;
+    }
+    if (!set_patience(jail->control)) {
+        error_setg_errno(errp, errno, "cannot set a time limit for the jail of "
+                         "the rings; report this as a bug");
+        goto fail;
+    }
+    if (!confine(jail, config, errp)) {
         goto fail;
     }
     for (unsigned i = 0; i < config->num_regions; i++) {
@@ -532,11 +575,15 @@ bool ring_jail_get_counters(RingJail *jail, unsigned index,
                             RestrictedRingCounters *counters)
 {
     Question *q = jail->unanswered[index];
-    QemuThread thread;
+    int64_t start = g_get_monotonic_time();
+    GThread *thread;
     bool ok;
 
     assert(index < jail->num_rings);
-    if (g_get_monotonic_time() < jail->ask_again) {
+    if (start - jail->asking_since > COUNTERS_REST_MS * 1000) {
+        jail->asking_since = start;
+        jail->asked_us = 0;
+    } else if (jail->asked_us > COUNTERS_MS * 1000) {
         return false;
     }
     if (q) {
@@ -558,14 +605,21 @@ bool ring_jail_get_counters(RingJail *jail, unsigned index,
     }
     qemu_set_cloexec(q->fdinfo);
     qemu_sem_init(&q->answered, 0);
-    qemu_thread_create(&thread, "ring-counters", answer, q,
-                       QEMU_THREAD_DETACHED);
-    if (qemu_sem_timedwait(&q->answered, COUNTERS_MS) < 0) {
-        jail->unanswered[index] = q;
-        jail->ask_again = g_get_monotonic_time() + COUNTERS_REST_MS * 1000;
+    jail->unanswered[index] = NULL;
+    thread = g_thread_try_new("ring-counters", answer, q, NULL);
+    if (!thread) {
+        /* Not worth more than that there are no counters. */
+        put_question(q);
+        put_question(q);
         return false;
     }
-    jail->unanswered[index] = NULL;
+    g_thread_unref(thread);
+    ok = qemu_sem_timedwait(&q->answered, COUNTERS_MS) == 0;
+    jail->asked_us += g_get_monotonic_time() - start;
+    if (!ok) {
+        jail->unanswered[index] = q;
+        return false;
+    }
     ok = q->ok;
     *counters = q->counters;
     put_question(q);

@@ -97,16 +97,25 @@ static void calm_over(void *opaque)
     }
 }
 
+typedef struct Lost {
+    VirtIOBlkUring *dev;
+    uint64_t activation;
+} Lost;
+
 /* A doorbell found no SQPOLL thread. */
 static void bury_lost(void *opaque)
 {
-    VirtIOBlkUring *s = opaque;
+    Lost *lost = opaque;
+    VirtIOBlkUring *s = lost->dev;
 
-    if (s->state == VIRTIO_BLK_URING_RING ||
-        s->state == VIRTIO_BLK_URING_SUSPENDING) {
+    /* There may be other rings by now. */
+    if (s->activations == lost->activation &&
+        (s->state == VIRTIO_BLK_URING_RING ||
+         s->state == VIRTIO_BLK_URING_SUSPENDING)) {
         rings_died(s);
     }
     object_unref(OBJECT(s));
+    g_free(lost);
 }
 
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
@@ -117,8 +126,13 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     if (ring->group) {
         ring->doorbells++;
         if (ring_group_doorbell(ring->group, index) == -EOWNERDEAD) {
-            object_ref(OBJECT(s));
-            aio_bh_schedule_oneshot(qemu_get_aio_context(), bury_lost, s);
+            Lost *lost = g_new(Lost, 1);
+
+            *lost = (Lost) {
+                .dev = VIRTIO_BLK_URING(object_ref(OBJECT(s))),
+                .activation = s->activations,
+            };
+            aio_bh_schedule_oneshot(qemu_get_aio_context(), bury_lost, lost);
         }
     }
 }

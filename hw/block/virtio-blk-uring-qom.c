@@ -132,6 +132,13 @@ static bool visit_str(Visitor *v, const char *name, const char *value,
     return visit_type_str(v, name, &str, errp);
 }
 
+/* What the guest's word of a ring is ahead of the kernel's last one */
+static uint32_t not_counted(VirtIOBlkUringRing *ring, uint32_t shown,
+                            uint32_t last)
+{
+    return ring->group ? MAX((int32_t)(shown - last), 0) : 0;
+}
+
 static bool visit_ring_fields(Visitor *v, VirtIOBlkUringRing *ring,
                               Error **errp)
 {
@@ -139,7 +146,7 @@ static bool visit_ring_fields(Visitor *v, VirtIOBlkUringRing *ring,
     bool from_kernel;
 
     virtio_blk_uring_update_counters(ring);
-    from_kernel = !ring->group || ring->last.from_kernel;
+    from_kernel = !ring->group || ring->shown.from_kernel;
     WITH_QEMU_LOCK_GUARD(&ring->lock) {
         doorbells = ring->doorbells;
     }
@@ -147,11 +154,15 @@ static bool visit_ring_fields(Visitor *v, VirtIOBlkUringRing *ring,
            visit_bool(v, "polled", ring->poll, errp) &&
            visit_bool(v, "iopoll", false, errp) &&
            visit_bool(v, "active", ring->group, errp) &&
-           visit_uint64(v, "submitted", ring->submitted, errp) &&
-           visit_uint64(v, "completed", ring->completed, errp) &&
+           visit_uint64(v, "submitted", ring->submitted +
+                        not_counted(ring, ring->shown.submitted,
+                                    ring->last.submitted), errp) &&
+           visit_uint64(v, "completed", ring->completed +
+                        not_counted(ring, ring->shown.completed,
+                                    ring->last.completed), errp) &&
            visit_uint64(v, "in-flight",
-                        ring->group ? (uint32_t)(ring->last.submitted -
-                                                ring->last.completed) : 0,
+                        ring->group ? (uint32_t)(ring->shown.submitted -
+                                                 ring->shown.completed) : 0,
                         errp) &&
            visit_uint64(v, "doorbells", doorbells, errp) &&
            visit_uint64(v, "interrupts", ring->interrupts, errp) &&

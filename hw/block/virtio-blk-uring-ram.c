@@ -12,9 +12,10 @@
 #include "virtio-blk-uring-internal.h"
 
 /*
- * The machine's memory proper: what memory backends hold.  Memory of devices
- * comes and goes with their BARs, and the guest's requests rarely point there;
- * the driver sends these over the virtqueues.
+ * The machine's memory proper: what memory backends hold, be it an ivshmem
+ * device's.  Memory of other devices comes and goes with their BARs, and the
+ * guest's requests rarely point there; the driver sends these over the
+ * virtqueues.
  */
 static bool is_guest_ram(const MemoryRegionSection *section)
 {

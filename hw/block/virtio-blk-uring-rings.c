@@ -166,9 +166,13 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
         return;
     }
     ring_group_get_counters(ring->group, ring->index, &now);
-    ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
-    ring->completed += (uint32_t)(now.completed - ring->last.completed);
-    ring->last = now;
+    ring->shown = now;
+    if (now.from_kernel) {
+        /* A guest's word is shown, but never becomes part of the sum. */
+        ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
+        ring->completed += (uint32_t)(now.completed - ring->last.completed);
+        ring->last = now;
+    }
 }
 
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)

@@ -12,6 +12,7 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/module.h"
+#include "qemu/ctype.h"
 #include "qemu/cutils.h"
 #include "block/block.h"
 #include "hw/qdev-properties.h"
@@ -209,7 +210,6 @@ static bool check_jail(VirtIOBlkUring *s, Error **errp)
 {
     const char *name;
 
-    s->jail_fd = -1;
     if (s->isolation == VIRTIO_BLK_URING_ISOLATION_NONE) {
         if (s->jail || s->jail_cgroup) {
             error_setg(errp, "isolation=none means that there is no jail; "
@@ -231,13 +231,31 @@ static bool check_jail(VirtIOBlkUring *s, Error **errp)
         return false;
     }
     if (s->jail && strstart(s->jail, "fd:", &name)) {
-        s->jail_fd = monitor_fd_param(monitor_cur(), name, errp);
-        if (s->jail_fd < 0) {
+        int fd = monitor_fd_param(monitor_cur(), name, errp);
+
+        if (fd < 0) {
             return false;
         }
-        qemu_set_cloexec(s->jail_fd);
+        /* Several disks can have a numbered one; a named one is ours now. */
+        s->jail_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (!qemu_isdigit(name[0])) {
+            close(fd);
+        }
+        if (s->jail_fd < 0) {
+            error_setg_errno(errp, errno, "jail=%s cannot be used; give a "
+                             "SOCK_SEQPACKET socket that is open", s->jail);
+            return false;
+        }
     }
     return true;
+}
+
+static void release_jail(VirtIOBlkUring *s)
+{
+    if (s->offered && s->jail_fd >= 0) {
+        close(s->jail_fd);
+        s->jail_fd = -1;
+    }
 }
 
 /* The parent has given its queues a handler that knows no doorbell. */
@@ -357,6 +375,7 @@ static void realize(DeviceState *dev, Error **errp)
     /* What is wrong with the drive itself the parent says. */
     s->offered = s->passthrough && conf->num_queues && conf->conf.blk &&
                  blk_is_inserted(conf->conf.blk);
+    s->jail_fd = -1;
     if (s->offered && !prepare_passthrough(s, errp)) {
         goto fail;
     }
@@ -379,6 +398,7 @@ static void realize(DeviceState *dev, Error **errp)
     return;
 
 fail:
+    release_jail(s);
     s->offered = false;
     conf->num_queues = num_queues;
 }
@@ -395,6 +415,7 @@ static void unrealize(DeviceState *dev)
     parent.unrealize(dev);
     if (s->offered) {
         free_rings(s);
+        release_jail(s);
         g_clear_pointer(&s->error, g_free);
     }
 }

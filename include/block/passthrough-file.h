@@ -85,6 +85,12 @@ bool passthrough_file_let_go(PassthroughFile *file);
 void passthrough_file_close(PassthroughFile *file);
 
 /*
+ * Has the block layer be rid of a file whose end nobody waits for, so that
+ * QEMU can end before it.
+ */
+void passthrough_file_release_nodes(PassthroughFile *file);
+
+/*
  * Whether any file is reserved, so that no flush may be taken for superfluous
  * on the ground that the block layer has written nothing since the last one;
  * configure has block/io.c ask.  Any thread.

@@ -20,12 +20,11 @@
 
 /*
  * Guest physical address 0 is here in the jail, so that an address is
- * translated by an addition.  Far from where the kernel places anything by
- * itself, and far enough below the end of a process's addresses for 111 TiB of
- * guest physical ones.
+ * translated by an addition.  Room for 80 TiB of guest physical addresses, far
+ * below the stack, which is within the last TiB of a process's addresses.
  */
 #define RING_JAIL_BASE          0x100000000000ull
-#define RING_JAIL_END           0x7fff00000000ull
+#define RING_JAIL_END           0x600000000000ull
 
 /*
  * In the order in which they are to come: one CONFINE, REGIONs by rising
@@ -57,12 +56,22 @@ typedef enum RingJailRequestType {
 
 #define RING_JAIL_RUNNING       'R'
 
+/* Its exit status, where it can no longer reply */
+#define RING_JAIL_EXIT_UNMAP    2
+#define RING_JAIL_EXIT_RING     3
+
 typedef struct RingJailRequest {
     uint32_t version;
     uint32_t type;                  /* RingJailRequestType */
     union {
         struct {
             uint64_t file_size;     /* bytes; no file grows beyond */
+            /*
+             * CPUs that QEMU may use, a bit for each; none: leave it.  The
+             * thread that starts the jail can be a virtual CPU's, with a
+             * place and a priority of its own.
+             */
+            uint64_t cpus[16];
         } confine;
         struct {
             uint64_t gpa;           /* page aligned, as are the others */

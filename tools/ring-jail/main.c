@@ -39,8 +39,6 @@
 #define JAIL_FD_RING0       64
 
 #define JAIL_EXIT_REPLIED   1   /* QEMU has been told why */
-#define JAIL_EXIT_UNMAP     2
-#define JAIL_EXIT_RING      3
 
 /* The kernel's signal sets are 8 bytes long, not a C library's. */
 #define KERNEL_SIGSET_SIZE  8
@@ -217,10 +215,25 @@ static long set_limits(uint64_t file_size)
         ret = set_soft_limit(RLIMIT_CORE, 0);
     }
     if (ret == 0) {
-        /* The hard limit stays: QEMU moves the soft one when it resizes. */
+        /* The hard limit stays, so that the soft one can be moved later. */
         ret = set_soft_limit(RLIMIT_FSIZE, file_size);
     }
     return ret;
+}
+
+/* What a thread of QEMU's has for itself is not for us. */
+static void be_scheduled_as_qemu(const uint64_t *cpus, size_t size)
+{
+    int normal = 0;     /* sched_priority of SCHED_OTHER */
+    bool any = false;
+
+    for (size_t i = 0; i < size / sizeof(*cpus); i++) {
+        any |= cpus[i];
+    }
+    if (any) {
+        SYS3(sched_setscheduler, 0, SCHED_NORMAL, &normal);
+        SYS3(sched_setaffinity, 0, size, cpus);
+    }
 }
 
 /* "0" in cgroup.procs of either version stands for who writes it. */
@@ -281,6 +294,8 @@ static void confine(Jail *jail, const Request *request)
     if (self < 0) {
         fail(RING_JAIL_STEP_PIDFD, self);
     }
+    be_scheduled_as_qemu(request->msg.confine.cpus,
+                         sizeof(request->msg.confine.cpus));
     ret = set_limits(request->msg.confine.file_size);
     if (ret < 0) {
         fail(RING_JAIL_STEP_LIMITS, ret);
@@ -315,6 +330,27 @@ static void confine(Jail *jail, const Request *request)
 
 /* REGION */
 
+/*
+ * The page that stays unmaps what lies before and behind guest RAM.  Between
+ * its pieces there has to be nothing, whatever the kernel or a guest that moves
+ * its memory about may have come up with.
+ */
+static long check_gap(uint64_t start, uint64_t end)
+{
+    long ret;
+
+    if (start == end) {
+        return 0;
+    }
+    ret = SYS6(mmap, start, end - start, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+               MAP_FIXED_NOREPLACE, -1, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    return (uint64_t)ret == start ? SYS2(munmap, start, end - start) : -EEXIST;
+}
+
 static void map_region(Jail *jail, const Request *request)
 {
     uint64_t gpa = request->msg.region.gpa;
@@ -326,6 +362,10 @@ static void map_region(Jail *jail, const Request *request)
         !size || addr < jail->ram_end || addr < RING_JAIL_BASE ||
         addr > RING_JAIL_END || size > RING_JAIL_END - addr) {
         fail(RING_JAIL_STEP_REQUEST, -EPROTO);
+    }
+    ret = jail->ram_end ? check_gap(jail->ram_end, addr) : 0;
+    if (ret < 0) {
+        fail(RING_JAIL_STEP_MAP, ret);
     }
     ret = SYS6(mmap, addr, size, PROT_READ | PROT_WRITE,
                MAP_SHARED | MAP_FIXED_NOREPLACE, request->fds[0],

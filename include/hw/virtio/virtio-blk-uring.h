@@ -90,6 +90,7 @@ typedef struct VirtIOBlkUringRing {
     uint64_t submitted;         /* since the device was created */
     uint64_t completed;
     RestrictedRingCounters last; /* of the present ring, contained in those */
+    RestrictedRingCounters shown; /* the same or, for now, the guest's word */
     uint64_t doorbells;         /* protected by lock */
     uint64_t interrupts;
 } VirtIOBlkUringRing;
