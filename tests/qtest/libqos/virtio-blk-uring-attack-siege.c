@@ -103,10 +103,26 @@ void qvbu_siege_plug(QVBUSiege *s, QVirtioBlkUring *u, const char *id,
                      unsigned slot)
 {
     g_autofree char *addr = g_strdup_printf("%u.0", slot);
+    gint64 end = g_get_monotonic_time() + QVBU_TIMEOUT_US;
 
-    qtest_qmp_device_add(s->u->qts, "virtio-blk-uring", id,
-                         "{ 'addr': %s, 'drive': 'drive1',"
-                         " 'isolation': %s }", addr, s->isolation);
+    bool plugged = false;
+
+    /* One that was just unplugged may hold the drive for a moment longer. */
+    do {
+        g_autoptr(QDict) reply = qtest_qmp(
+            s->u->qts, "{ 'execute': 'device_add', 'arguments': {"
+            " 'driver': 'virtio-blk-uring', 'id': %s, 'addr': %s,"
+            " 'drive': 'drive1', 'isolation': %s } }", id, addr, s->isolation);
+
+        plugged = qdict_haskey(reply, "return");
+        if (!plugged) {
+            const char *why = qdict_get_str(qdict_get_qdict(reply, "error"),
+                                            "desc");
+
+            g_assert_nonnull(strstr(why, "Permission conflict"));
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+    } while (!plugged);
     init_device(u, s->u, slot);
 }
 
