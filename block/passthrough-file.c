@@ -20,11 +20,15 @@ struct PassthroughFile {
     int probe_fd;       /* another one of the same file */
     off_t mark;         /* byte that @fd has locked, see mark_description() */
     bool readonly;
+    bool direct;
     uint32_t mem_align;
     uint32_t offset_align;
+    uint32_t max_bytes;
+    uint32_t max_segments;
     BlockDriverState *nodes[2]; /* format and protocol node, referenced */
     unsigned num_nodes;
-    Error *blocker;     /* of operations on the nodes, NULL: none */
+    PassthroughFileWanted *wanted; /* NULL: not reserved */
+    void *opaque;
     QLIST_ENTRY(PassthroughFile) next;
 };
 
@@ -44,7 +48,15 @@ static BlockDriverState *GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
 static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, Error **errp)
 {
     const char *name = bdrv_get_device_or_node_name(bs);
+    Error *busy = NULL;
 
+    /* Block jobs block each other, and by that can be told. */
+    if (bdrv_op_is_blocked(bs, BLOCK_OP_TYPE_MIRROR_SOURCE, &busy)) {
+        error_setg(errp, "%s; a ring that goes around QEMU has to wait until "
+                   "that is over", error_get_pretty(busy));
+        error_free(busy);
+        return false;
+    }
     if (bs->detect_zeroes != BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF) {
         error_setg(errp, "node '%s' has detect-zeroes, which a ring that goes "
                    "around QEMU cannot do; use detect-zeroes=off or "
@@ -200,6 +212,20 @@ static void find_alignment(PassthroughFile *file, BlockDriverState *bs)
 #endif
 }
 
+/*
+ * What is larger than the disk's limits the kernel has to split, which it does
+ * not do without blocking.  A segment can be a page anywhere in host memory.
+ */
+static void find_limits(PassthroughFile *file, BlockDriverState *bs)
+{
+    uint64_t bytes = bs->bl.max_hw_transfer;
+    uint64_t segments = MAX(bs->bl.max_hw_iov, 0);
+
+    bytes = MIN_NON_ZERO(bytes, segments * qemu_real_host_page_size());
+    file->max_bytes = MIN(bytes, BDRV_REQUEST_MAX_BYTES);
+    file->max_segments = segments;
+}
+
 PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
                                        Error **errp)
 {
@@ -242,8 +268,10 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     if (!mark_description(file, errp)) {
         goto fail;
     }
-    if (flags & O_DIRECT) {
+    file->direct = flags & O_DIRECT;
+    if (file->direct) {
         find_alignment(file, bs);
+        find_limits(file, find_file_node(bs));
     }
     file->nodes[file->num_nodes++] = bs;
     if (find_file_node(bs) != bs) {
@@ -272,9 +300,28 @@ int passthrough_file_fd(const PassthroughFile *file)
     return file->fd;
 }
 
+PassthroughFileId passthrough_file_id(const PassthroughFile *file)
+{
+    PassthroughFileId id = {};
+    struct stat st;
+
+    if (fstat(file->fd, &st) == 0) {
+        bool block = S_ISBLK(st.st_mode);
+
+        id.dev = block ? st.st_rdev : st.st_dev;
+        id.ino = block ? 0 : st.st_ino;
+    }
+    return id;
+}
+
 bool passthrough_file_is_readonly(const PassthroughFile *file)
 {
     return file->readonly;
+}
+
+bool passthrough_file_is_direct(const PassthroughFile *file)
+{
+    return file->direct;
 }
 
 uint32_t passthrough_file_mem_align(const PassthroughFile *file)
@@ -287,17 +334,35 @@ uint32_t passthrough_file_offset_align(const PassthroughFile *file)
     return file->offset_align;
 }
 
-void passthrough_file_reserve(PassthroughFile *file, const char *owner)
+uint32_t passthrough_file_max_bytes(const PassthroughFile *file)
+{
+    return file->max_bytes;
+}
+
+uint32_t passthrough_file_max_segments(const PassthroughFile *file)
+{
+    return file->max_segments;
+}
+
+int64_t passthrough_file_find_data(PassthroughFile *file, uint32_t block_size)
+{
+    off_t data = lseek(file->probe_fd, 0, SEEK_DATA);
+    off_t hole = data < 0 ? -1 : lseek(file->probe_fd, data, SEEK_HOLE);
+
+    if (data < 0 && errno == EINVAL) {
+        return 0;       /* a block device, which has no holes */
+    }
+    data = ROUND_UP(data, block_size);
+    return hole - data >= block_size ? data : -1;
+}
+
+void passthrough_file_reserve(PassthroughFile *file,
+                              PassthroughFileWanted *wanted, void *opaque)
 {
     GLOBAL_STATE_CODE();
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    error_setg(&file->blocker, "the disk is passed to the guest as an io_uring "
-               "by '%s', which goes around QEMU; set the device's property "
-               "passthrough to off (qom-set) first", owner);
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        bdrv_op_block_all(file->nodes[i], file->blocker);
-    }
+    file->wanted = wanted;
+    file->opaque = opaque;
     QLIST_INSERT_HEAD(&reserved, file, next);
     qatomic_inc(&num_reserved);
 }
@@ -307,41 +372,52 @@ bool passthrough_file_any_reserved(void)
     return qatomic_read(&num_reserved);
 }
 
-static void end_reservation(PassthroughFile *file)
+bool passthrough_file_is_of(const PassthroughFile *file, BlockBackend *blk)
 {
+    BlockDriverState *bs;
+
+    GLOBAL_STATE_CODE();
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    if (!file->blocker) {
+    bs = blk_bs(blk);
+    return bs && bs == file->nodes[0] &&
+           find_file_node(bs) == file->nodes[file->num_nodes - 1];
+}
+
+static void end_reservation(PassthroughFile *file)
+{
+    if (!file->wanted) {
         return;
     }
+    file->wanted = NULL;
     QLIST_REMOVE(file, next);
     for (unsigned i = 0; i < file->num_nodes; i++) {
         /* The next flush has something to do, if we have written. */
         qatomic_inc(&file->nodes[i]->write_gen);
     }
     qatomic_dec(&num_reserved);
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        bdrv_op_unblock_all(file->nodes[i], file->blocker);
-    }
-    error_free(g_steal_pointer(&file->blocker));
 }
 
-bool passthrough_file_permits(BlockDriverState *bs, Error **errp)
+static bool has_node(const PassthroughFile *file, BlockDriverState *bs)
 {
-    PassthroughFile *file;
-
-    GLOBAL_STATE_CODE();
-    QLIST_FOREACH(file, &reserved, next) {
-        for (unsigned i = 0; i < file->num_nodes; i++) {
-            if (file->nodes[i] == bs) {
-                error_setg(errp, "Node '%s' is busy: %s",
-                           bdrv_get_device_or_node_name(bs),
-                           error_get_pretty(file->blocker));
-                return false;
-            }
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        if (file->nodes[i] == bs) {
+            return true;
         }
     }
-    return true;
+    return false;
+}
+
+void passthrough_file_take_back(BlockDriverState *bs)
+{
+    PassthroughFile *file, *next;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH_SAFE(file, &reserved, next, next) {
+        if (has_node(file, bs)) {
+            file->wanted(file->opaque);
+        }
+    }
 }
 
 void passthrough_file_release_nodes(PassthroughFile *file)

@@ -89,6 +89,11 @@ RingGroup *ring_group_new(PassthroughFile *file, const RingJailConfig *jail,
     return group;
 }
 
+const PassthroughFile *ring_group_file(const RingGroup *group)
+{
+    return group->file;
+}
+
 bool ring_group_add(RingGroup *group, RestrictedRingParams *params,
                     const void *mem, Error **errp)
 {

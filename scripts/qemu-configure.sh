@@ -22,6 +22,8 @@ options=(
     --enable-kvm --enable-tcg
     --enable-linux-io-uring --enable-linux-aio
     --enable-seccomp
+    # for a rival of the benchmark, with qemu-storage-daemon
+    --enable-vhost-user --enable-vhost-user-blk-server
     --enable-slirp
     --enable-tools
     --disable-docs --disable-download --disable-install-blobs

@@ -131,18 +131,21 @@ if [ -f "$repo/block/passthrough-file-posix.c.inc" ]; then
 END
 fi
 
-# Two operations that ask no op blocker, and a flush that knows of no writes.
+# Three operations that drain nothing but have to see all writes from now on,
+# and a flush that knows of no writes.
 if [ -f "$repo/include/block/passthrough-file.h" ]; then
-    for file in block/dirty-bitmap.c block/qapi-system.c; do
+    for file in block/dirty-bitmap.c block/qapi-system.c block/write-threshold.c; do
         insert_after "$file" '#include "qapi/error.h"' \
             <<<'#include "block/passthrough-file.h"'
     done
     insert_after block/dirty-bitmap.c \
-        '    bitmap_size = bdrv_getlength(bs);' <<END
-    if (!passthrough_file_permits(bs, errp)) {
-        return NULL;
-    }
-END
+        '    bitmap_size = bdrv_getlength(bs);' \
+        <<<'    passthrough_file_take_back(bs);'
+    insert_after block/qapi-system.c '    throttle_config_init(&cfg);' \
+        <<<'    passthrough_file_take_back(bs);'
+    insert_after block/write-threshold.c \
+        '    bdrv_write_threshold_set(bs, threshold_bytes);' \
+        <<<'    passthrough_file_take_back(bs);'
     insert_after block/io.c '#include "block/block_int.h"' \
         <<<'#include "block/passthrough-file.h"'
     insert_after block/io.c \
@@ -151,10 +154,13 @@ END
         current_gen = qatomic_inc_fetch(&bs->write_gen);
     }
 END
-    insert_after block/qapi-system.c '    throttle_config_init(&cfg);' <<END
-    if (!passthrough_file_permits(bs, errp)) {
-        return;
-    }
+fi
+
+# Wraps what virtio-blk keeps to itself, hence inside of it.
+if [ -f "$repo/hw/block/virtio-blk-uring-parent.c.inc" ]; then
+    append hw/block/virtio-blk.c <<END
+
+#include "virtio-blk-uring-parent.c.inc"
 END
 fi
 
@@ -171,6 +177,28 @@ END
 
 specific_ss.add(when: 'CONFIG_VIRTIO_BLK_URING', if_true: files($(quoted $device)))
 END
+fi
+
+# The administrator's interface. Not bound to a target, as QMP is not: where
+# there is no such device, the query's stub finds none.
+if [ -f "$repo/qapi/virtio-blk-uring.json" ]; then
+    insert_after qapi/qapi-schema.json "{ 'include': 'virtio.json' }" \
+        <<<"{ 'include': 'virtio-blk-uring.json' }"
+    insert_after qapi/meson.build "  'virtio'," <<<"  'virtio-blk-uring',"
+    append stubs/meson.build <<'END'
+
+if have_system
+  stub_ss.add(files('virtio-blk-uring.c'))
+endif
+END
+    append monitor/meson.build <<'END'
+
+system_ss.add(files('virtio-blk-uring.c'))
+END
+    insert_after include/monitor/hmp.h \
+        'void hmp_info_version(Monitor *mon, const QDict *qdict);' \
+        <<<'void hmp_info_virtio_blk_uring(Monitor *mon, const QDict *qdict);'
+    append hmp-commands-info.hx <"$repo/monitor/virtio-blk-uring.hx"
 fi
 
 pci=$(ours 'hw/virtio/virtio-blk-uring*-pci.c')
@@ -231,9 +259,9 @@ laid=$tree/.vbu/links
 touch "$laid"
 (
     cd "$repo"
-    for dir in block hw include tools tests/unit tests/qtest; do
+    for dir in block hw include monitor qapi stubs tools tests/unit tests/qtest; do
         if [ -d "$dir" ]; then
-            find "$dir" -type f ! -name '*.trace-events' ! -name '.*' ! -name '*~'
+            find "$dir" -type f ! -name '*.trace-events' ! -name '*.hx' ! -name '.*' ! -name '*~'
         fi
     done | sort
 ) >"$laid.new"

@@ -25,7 +25,7 @@ static VirtIOBlkUringRing *selected_ring(VirtIOBlkUring *s)
  * when memory has been added since: a driver that reads them one after the
  * other must not meet half of a change.
  */
-static GArray *shown_windows(VirtIOBlkUring *s)
+GArray *virtio_blk_uring_windows(VirtIOBlkUring *s)
 {
     return s->state == VIRTIO_BLK_URING_RING ||
            s->state == VIRTIO_BLK_URING_SUSPENDING ? s->windows :
@@ -34,7 +34,7 @@ static GArray *shown_windows(VirtIOBlkUring *s)
 
 static void fill_window(VirtIOBlkUring *s, Config *c)
 {
-    GArray *windows = shown_windows(s);
+    GArray *windows = virtio_blk_uring_windows(s);
     VirtIOBlkUringWindow *w;
 
     c->window_select = cpu_to_le16(s->window_select);
@@ -57,7 +57,9 @@ static void fill_queue(VirtIOBlkUring *s, Config *c)
         return;
     }
     c->queue_vector = cpu_to_le16(ring->vector);
-    c->queue_flags = cpu_to_le32(ring->poll ? VIRTIO_BLK_URING_QUEUE_POLL : 0);
+    c->queue_flags = cpu_to_le32(
+        (ring->poll ? VIRTIO_BLK_URING_QUEUE_POLL : 0) |
+        (ring->iopoll ? VIRTIO_BLK_URING_QUEUE_IOPOLL : 0));
     c->queue_ring = cpu_to_le64(ring->ring_gpa);
     c->queue_sqes = cpu_to_le64(ring->sqes_gpa);
 }
@@ -77,14 +79,14 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
         .features = cpu_to_le64(features),
         .num_rings = cpu_to_le16(s->num_rings),
         .num_poll_rings = cpu_to_le16(s->poll_queues),
-        .num_windows = cpu_to_le16(shown_windows(s)->len),
+        .num_windows = cpu_to_le16(virtio_blk_uring_windows(s)->len),
         .ring_align = cpu_to_le16(ctz64(qemu_real_host_page_size())),
         .sq_entries = cpu_to_le32(l->sq_entries),
         .cq_entries = cpu_to_le32(l->cq_entries),
         .opcodes = cpu_to_le64(restricted_ring_opcodes(
                                    !blk_is_writable(VIRTIO_BLK(s)->blk))),
-        .max_segments = cpu_to_le32(VIRTIO_BLK_URING_MAX_SEGMENTS),
-        .max_bytes = cpu_to_le32(VIRTIO_BLK_URING_MAX_BYTES),
+        .max_segments = cpu_to_le32(s->max_segments),
+        .max_bytes = cpu_to_le32(s->max_bytes),
         .mem_align = cpu_to_le32(s->mem_align),
         .offset_align = cpu_to_le32(block_size),
         .ring_bytes = cpu_to_le32(virtio_blk_uring_pages(l->ring_bytes)),

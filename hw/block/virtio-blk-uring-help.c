@@ -14,6 +14,8 @@ static const struct {
     const char *description;
 } descriptions[] = {
     /* ours */
+    { "iopoll", "have the host poll the disk for the polled queues: on, off, "
+      "auto (if the disk can be polled)" },
     { "isolation", "who owns the rings: process (confined to guest RAM), none "
       "(QEMU, for trusted guests only)" },
     { "jail", "launcher of the jail: PATH of its socket or fd:NAME, QEMU "
@@ -29,8 +31,8 @@ static const struct {
     { "sqpoll-cpu", "host CPU of the SQPOLL threads, -1 for any" },
     { "sqpoll-idle-ms", "time without requests after which the host's SQPOLL "
       "thread sleeps, in ms" },
-    { "sqpoll-threads", "SQPOLL threads that the rings share, 0 for one per "
-      "ring" },
+    { "sqpoll-threads", "SQPOLL threads that the rings share (those with "
+      "iopoll have as many of their own), 0 for one per ring" },
 
     /* virtio-blk's */
     { "account-failed", "whether failed requests count in the statistics "

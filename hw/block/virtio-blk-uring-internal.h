@@ -8,6 +8,7 @@
 #ifndef HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H
 #define HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H
 
+#include "qapi/qapi-types-virtio-blk-uring.h"
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-blk-uring.h"
 
@@ -59,18 +60,24 @@ void virtio_blk_uring_kill_silently(VirtIOBlkUring *s, uint32_t reason);
 void virtio_blk_uring_buried(VirtIOBlkUring *s);
 /* Any state -> VIRTQUEUE, as after power-on. */
 void virtio_blk_uring_path_reset(VirtIOBlkUring *s);
+/* RING or SUSPENDING */
+bool virtio_blk_uring_has_rings(VirtIOBlkUring *s);
+/* Why the path is VIRTQUEUE, if it is and should not be. */
+void virtio_blk_uring_change_reason(VirtIOBlkUring *s, uint32_t reason);
 /* Whether an ACTIVATE would be welcome. */
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s);
 /* Wakes the SQPOLL thread of ring @index.  Any thread. */
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index);
 const char *virtio_blk_uring_state_name(uint32_t state);
 const char *virtio_blk_uring_reason_name(uint32_t reason);
-/* What the user calls the device */
+/* The device as the user knows it, which is not the one behind a transport */
+DeviceState *virtio_blk_uring_device(VirtIOBlkUring *s);
+/* What the user calls it */
 const char *virtio_blk_uring_name(VirtIOBlkUring *s);
 
 /* virtio-blk-uring-rings.c: the rings behind the path */
 
-/* The parameters of ring @index, save for its memory, file and eventfd. */
+/* What all rings have in common: not their memory, file, eventfd and thread. */
 void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
                                   RestrictedRingParams *params);
 /* Where the jail comes from; its disk and memory are the caller's to add. */
@@ -85,19 +92,57 @@ bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s);
 /* Brings ring->submitted and the like up to date. */
 void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
+/* Requests that the kernel had in hand at the last update */
+uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring);
 /* detach_rings, and returns when nothing can reach disk or memory any more. */
 void virtio_blk_uring_free_rings(VirtIOBlkUring *s);
 
+/* virtio-blk-uring-yield.c: giving the disk back while somebody needs it */
+void virtio_blk_uring_yield_init(VirtIOBlkUring *s);
+/* There are no rings any more. */
+void virtio_blk_uring_yield_cleanup(VirtIOBlkUring *s);
+/*
+ * Whether the block layer or migration is in the way of rings.  Sets
+ * s->obstacle, and takes the rings away if that is so; who may have them again
+ * later is told then.
+ */
+bool virtio_blk_uring_obstructed(VirtIOBlkUring *s);
+/* The same after something has changed: the driver learns that it may. */
+void virtio_blk_uring_look(VirtIOBlkUring *s);
+/* A PassthroughFileWanted; @opaque: the device */
+void virtio_blk_uring_wanted(void *opaque);
+/* Implemented within virtio-blk.c. */
+const BlockDevOps *virtio_blk_uring_parent_ops(void);
+
 /* virtio-blk-uring-config.c: our part of the config space */
 void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config);
+/* What the driver is to go by; of VirtIOBlkUringWindow */
+GArray *virtio_blk_uring_windows(VirtIOBlkUring *s);
 /* @config is what the guest has just written to; brought up to date. */
 void virtio_blk_uring_set_config(VirtIOBlkUring *s, uint8_t *config);
 
 /*
  * virtio-blk-uring-probe.c: finds out at start what could fail later.  Sets
- * s->layout and s->mem_align.
+ * s->layout, s->mem_align, s->max_bytes, s->max_segments, s->iopoll_error and
+ * s->probed.
  */
 bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp);
+/*
+ * Whether @file, which may be another one than what was probed, can do all that
+ * the guest was told.
+ */
+bool virtio_blk_uring_probe_again(VirtIOBlkUring *s, PassthroughFile *file,
+                                  Error **errp);
+
+/*
+ * virtio-blk-uring.c: probes, with all else that has to be right, and settles
+ * which rings poll the disk.
+ */
+bool virtio_blk_uring_try_host(VirtIOBlkUring *s, Error **errp);
+
+/* virtio-blk-uring-vmstate.c: what migrates besides the virtqueues */
+int virtio_blk_uring_save_vmstate(VirtIOBlkUring *s, QEMUFile *f);
+int virtio_blk_uring_load_vmstate(VirtIOBlkUring *s, QEMUFile *f);
 
 /* virtio-blk-uring-qom.c: properties to look at and to set at run time */
 extern const PropertyInfo virtio_blk_uring_prop_passthrough;
@@ -105,9 +150,19 @@ extern const PropertyInfo virtio_blk_uring_prop_isolation;
 extern const PropertyInfo virtio_blk_uring_prop_path_state;
 void virtio_blk_uring_class_qom(ObjectClass *klass);
 
-enum {
-    VIRTIO_BLK_URING_ISOLATION_PROCESS,
-    VIRTIO_BLK_URING_ISOLATION_NONE,
-};
+/* virtio-blk-uring-query.c: what the administrator is told when asking */
+VirtioBlkUringPathState virtio_blk_uring_qapi_state(uint32_t state);
+VirtioBlkUringPathReason virtio_blk_uring_qapi_reason(uint32_t reason);
+/* Why there are no rings, for the time being or since they failed; or NULL */
+const char *virtio_blk_uring_sentence(VirtIOBlkUring *s);
+/* To be freed */
+VirtioBlkUringInfo *virtio_blk_uring_info(VirtIOBlkUring *s);
+
+/* virtio-blk-uring-event.c: what the administrator is told without asking */
+void virtio_blk_uring_event_init(VirtIOBlkUring *s);
+/* What has not been told is told now. */
+void virtio_blk_uring_event_cleanup(VirtIOBlkUring *s);
+/* The state or its reason may have changed. */
+void virtio_blk_uring_event(VirtIOBlkUring *s);
 
 #endif /* HW_BLOCK_VIRTIO_BLK_URING_INTERNAL_H */

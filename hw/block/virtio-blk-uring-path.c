@@ -9,7 +9,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/virtio/virtio.h"
-#include "migration/blocker.h"
 #include "system/runstate.h"
 #include "virtio-blk-uring-internal.h"
 #include "trace.h"
@@ -21,40 +20,29 @@
 
 const char *virtio_blk_uring_state_name(uint32_t state)
 {
-    static const char *const names[] = {
-        [VIRTIO_BLK_URING_VIRTQUEUE] = "virtqueue",
-        [VIRTIO_BLK_URING_STARTING] = "starting",
-        [VIRTIO_BLK_URING_RING] = "ring",
-        [VIRTIO_BLK_URING_SUSPENDING] = "suspending",
-        [VIRTIO_BLK_URING_DEAD] = "dead",
-    };
-
-    return names[state];
+    return VirtioBlkUringPathState_str(virtio_blk_uring_qapi_state(state));
 }
 
 const char *virtio_blk_uring_reason_name(uint32_t reason)
 {
-    static const char *const names[] = {
-        [VIRTIO_BLK_URING_REASON_NONE] = "none",
-        [VIRTIO_BLK_URING_REASON_ADMIN] = "administrator",
-        [VIRTIO_BLK_URING_REASON_STOPPED] = "machine-stopped",
-        [VIRTIO_BLK_URING_REASON_BAD_ADDRESS] = "bad-address",
-        [VIRTIO_BLK_URING_REASON_BAD_VECTOR] = "bad-vector",
-        [VIRTIO_BLK_URING_REASON_BACKEND] = "backend",
-        [VIRTIO_BLK_URING_REASON_HOST] = "host",
-        [VIRTIO_BLK_URING_REASON_DIED] = "died",
-        [VIRTIO_BLK_URING_REASON_DRIVER] = "driver",
-        [VIRTIO_BLK_URING_REASON_MEMORY] = "memory",
-    };
+    return VirtioBlkUringPathReason_str(virtio_blk_uring_qapi_reason(reason));
+}
 
-    return names[reason];
+DeviceState *virtio_blk_uring_device(VirtIOBlkUring *s)
+{
+    BusState *bus = qdev_get_parent_bus(DEVICE(s));
+
+    /* Not so for one that was plugged into a transport by its user. */
+    return bus && OBJECT(s)->parent == OBJECT(bus->parent) ? bus->parent :
+                                                             DEVICE(s);
 }
 
 const char *virtio_blk_uring_name(VirtIOBlkUring *s)
 {
-    DeviceState *transport = qdev_get_parent_bus(DEVICE(s))->parent;
+    DeviceState *dev = virtio_blk_uring_device(s);
 
-    return transport->id ?: transport->canonical_path;
+    /* While it is being realized it has no path yet. */
+    return dev->id ?: dev->canonical_path ?: object_get_typename(OBJECT(dev));
 }
 
 static void set_state(VirtIOBlkUring *s, uint32_t state, uint32_t reason)
@@ -64,12 +52,27 @@ static void set_state(VirtIOBlkUring *s, uint32_t state, uint32_t reason)
                                  virtio_blk_uring_reason_name(reason));
     s->state = state;
     s->reason = reason;
+    virtio_blk_uring_event(s);
+}
+
+void virtio_blk_uring_change_reason(VirtIOBlkUring *s, uint32_t reason)
+{
+    if (s->passthrough && s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
+        s->reason != reason) {
+        set_state(s, s->state, reason);
+    }
+}
+
+bool virtio_blk_uring_has_rings(VirtIOBlkUring *s)
+{
+    return s->state == VIRTIO_BLK_URING_RING ||
+           s->state == VIRTIO_BLK_URING_SUSPENDING;
 }
 
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s)
 {
-    return s->passthrough && s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
-           !s->calm &&
+    return s->passthrough && s->probed && !s->obstacle && !s->calm &&
+           s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
            virtio_vdev_has_feature(VIRTIO_DEVICE(s), VIRTIO_BLK_F_URING) &&
            runstate_is_running();
 }
@@ -109,9 +112,7 @@ static void bury_lost(void *opaque)
     VirtIOBlkUring *s = lost->dev;
 
     /* There may be other rings by now. */
-    if (s->activations == lost->activation &&
-        (s->state == VIRTIO_BLK_URING_RING ||
-         s->state == VIRTIO_BLK_URING_SUSPENDING)) {
+    if (s->activations == lost->activation && virtio_blk_uring_has_rings(s)) {
         rings_died(s);
     }
     object_unref(OBJECT(s));
@@ -125,7 +126,7 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     QEMU_LOCK_GUARD(&ring->lock);
     if (ring->group) {
         ring->doorbells++;
-        if (ring_group_doorbell(ring->group, index) == -EOWNERDEAD) {
+        if (ring_group_doorbell(ring->group, ring->number) == -EOWNERDEAD) {
             Lost *lost = g_new(Lost, 1);
 
             *lost = (Lost) {
@@ -137,28 +138,11 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     }
 }
 
-static bool block_migration(VirtIOBlkUring *s, Error **errp)
-{
-    s->reason = VIRTIO_BLK_URING_REASON_BACKEND;
-    error_setg(&s->migration_blocker, "the disk of '%s' is passed to the guest "
-               "as an io_uring, which migration cannot follow; set the "
-               "device's property passthrough to off (qom-set) first",
-               virtio_blk_uring_name(s));
-    return migrate_add_blocker_internal(&s->migration_blocker, errp) == 0;
-}
-
 static void free_rings(VirtIOBlkUring *s)
 {
     timer_del(s->suspend_timer);
     virtio_blk_uring_free_rings(s);
     s->ending = false;
-}
-
-/* The end of all that a ring was: requests take the virtqueues again. */
-static void enter_virtqueue(VirtIOBlkUring *s, uint32_t reason)
-{
-    migrate_del_blocker(&s->migration_blocker);
-    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, reason);
 }
 
 /* The rings came to an end: as was wanted, or by somebody's force. */
@@ -172,7 +156,7 @@ static void rings_ended(void *opaque)
         virtio_blk_uring_kill(s, s->reason_at_end);
     } else {
         free_rings(s);
-        enter_virtqueue(s, s->reason_at_end);
+        set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, s->reason_at_end);
         /* Also for a driver that waits for nothing but this. */
         virtio_notify_config(VIRTIO_DEVICE(s));
     }
@@ -207,13 +191,12 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
     uint32_t reason;
 
     if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
-        !virtio_blk_uring_activatable(s)) {
+        !virtio_blk_uring_activatable(s) || virtio_blk_uring_obstructed(s)) {
         trace_virtio_blk_uring_not_activatable(s, vdev->status);
         return;
     }
 
-    if (block_migration(s, &err) &&
-        virtio_blk_uring_start_rings(s, rings_ended, &err)) {
+    if (virtio_blk_uring_start_rings(s, rings_ended, &err)) {
         g_clear_pointer(&s->error, g_free);
         g_array_set_size(s->windows, 0);
         g_array_append_vals(s->windows, s->ram.windows->data,
@@ -225,9 +208,9 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
 
     reason = s->reason;
     free_rings(s);
-    enter_virtqueue(s, reason);
     g_free(s->error);
     s->error = g_strdup(error_get_pretty(err));
+    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, reason);
     /* A guest may ask as often as it likes, but not fill our log with it. */
     if (!s->warned_ms || now - s->warned_ms > WARN_INTERVAL_MS) {
         s->warned_ms = now;
@@ -237,13 +220,32 @@ void virtio_blk_uring_activate(VirtIOBlkUring *s)
     error_free(err);
 }
 
+/* Tells a guest that does not answer from storage that does not. */
+static uint64_t in_flight(VirtIOBlkUring *s)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtIOBlkUringRing *ring = &s->rings[i];
+
+        virtio_blk_uring_update_counters(ring);
+        /* The guest's own word would tell nothing about the host. */
+        if (ring->shown.from_kernel) {
+            n += virtio_blk_uring_in_flight(ring);
+        }
+    }
+    return n;
+}
+
 static void suspend_timeout(void *opaque)
 {
     VirtIOBlkUring *s = opaque;
 
     warn_report("virtio-blk-uring '%s': the guest's driver did not drain its "
-                "rings within %d s, so they are taken away by force",
-                virtio_blk_uring_name(s), SUSPEND_TIMEOUT_MS / 1000);
+                "rings within %d s (the host has %" PRIu64 " requests in "
+                "hand), so they are taken away by force",
+                virtio_blk_uring_name(s), SUSPEND_TIMEOUT_MS / 1000,
+                in_flight(s));
     end_rings(s, VIRTIO_BLK_URING_DEAD, s->reason);
 }
 
@@ -270,14 +272,8 @@ void virtio_blk_uring_give_up(VirtIOBlkUring *s)
 
 void virtio_blk_uring_kill_silently(VirtIOBlkUring *s, uint32_t reason)
 {
-    assert(s->state == VIRTIO_BLK_URING_RING ||
-           s->state == VIRTIO_BLK_URING_SUSPENDING);
+    assert(virtio_blk_uring_has_rings(s));
     free_rings(s);
-    /*
-     * A machine that migrates now arrives in VIRTQUEUE, which tells the driver
-     * the same as DEAD.
-     */
-    migrate_del_blocker(&s->migration_blocker);
     set_state(s, VIRTIO_BLK_URING_DEAD, reason);
 }
 
@@ -289,7 +285,7 @@ void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
 
 void virtio_blk_uring_buried(VirtIOBlkUring *s)
 {
-    enter_virtqueue(s, s->reason);
+    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, s->reason);
     if (virtio_blk_uring_activatable(s)) {
         virtio_notify_config(VIRTIO_DEVICE(s));
     }
@@ -298,7 +294,7 @@ void virtio_blk_uring_buried(VirtIOBlkUring *s)
 void virtio_blk_uring_path_reset(VirtIOBlkUring *s)
 {
     free_rings(s);
-    enter_virtqueue(s, VIRTIO_BLK_URING_REASON_NONE);
+    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, VIRTIO_BLK_URING_REASON_NONE);
     s->window_select = 0;
     s->queue_select = 0;
     for (unsigned i = 0; i < s->num_rings; i++) {
@@ -310,6 +306,7 @@ void virtio_blk_uring_path_reset(VirtIOBlkUring *s)
 
 void virtio_blk_uring_path_init(VirtIOBlkUring *s)
 {
+    virtio_blk_uring_event_init(s);
     s->windows = g_array_new(false, false, sizeof(VirtIOBlkUringWindow));
     s->suspend_timer = timer_new_ms(QEMU_CLOCK_REALTIME, suspend_timeout, s);
     s->calm_timer = timer_new_ms(QEMU_CLOCK_REALTIME, calm_over, s);
@@ -318,6 +315,7 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s)
 void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s)
 {
     virtio_blk_uring_path_reset(s);
+    virtio_blk_uring_event_cleanup(s);
     timer_free(s->suspend_timer);
     timer_free(s->calm_timer);
     g_array_free(s->windows, true);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include "qapi/error.h"
 #include "qemu/memfd.h"
+#include "qemu/units.h"
 #include "block/block-io.h"
 #include "system/block-backend.h"
 #include "virtio-blk-uring-internal.h"
@@ -24,8 +25,16 @@ typedef struct Scratch {
     size_t sqe_size;
     struct iovec *iov;
     void *data;
+    bool iopoll;        /* the ring is to poll the disk */
+    uint64_t offset;    /* on the disk, of the block to read */
     bool lost;          /* to a request that the storage does not answer */
 } Scratch;
+
+/* What to do about a ring that does not read */
+static const char *way_out(Scratch *scratch)
+{
+    return scratch->iopoll ? "iopoll=off" : "passthrough=off";
+}
 
 static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
                           uint32_t block_size, Error **errp)
@@ -76,10 +85,10 @@ typedef enum ReadResult {
     READ_UNANSWERED,    /* the storage still has the request */
 } ReadResult;
 
-/* Reads the first block through the group's ring, as a guest would. */
-static ReadResult read_first_block(RingGroup *group, Scratch *scratch,
-                                   uint32_t block_size,
-                                   EventNotifier *notifier, Error **errp)
+/* Reads a block through the group's ring, as a guest would. */
+static ReadResult read_block(RingGroup *group, Scratch *scratch,
+                             uint32_t block_size, EventNotifier *notifier,
+                             Error **errp)
 {
     const RestrictedRingLayout *l = ring_group_layout(group, 0);
     struct io_uring_sqe *sqe = scratch->mem + scratch->ring_size;
@@ -99,6 +108,7 @@ static ReadResult read_first_block(RingGroup *group, Scratch *scratch,
         .flags = IOSQE_FIXED_FILE,
         .addr = owners(scratch, scratch->iov),
         .len = 1,
+        .off = scratch->offset,
     };
     qatomic_store_release((uint32_t *)(scratch->mem + l->sq_tail), 1);
     ring_group_doorbell(group, 0);
@@ -112,14 +122,20 @@ static ReadResult read_first_block(RingGroup *group, Scratch *scratch,
     }
     if (ret <= 0) {
         error_setg(errp, "a ring did not read the disk's first block within "
-                   "%d s; see whether the host's storage answers, or use "
-                   "passthrough=off", PROBE_TIMEOUT_MS / 1000);
+                   "%d s; see whether the host's storage answers, or use %s",
+                   PROBE_TIMEOUT_MS / 1000, way_out(scratch));
         return READ_UNANSWERED;
+    }
+    if (scratch->iopoll && cqe->res == -EOPNOTSUPP) {
+        error_setg(errp, "the host's disk cannot be polled (%s); for NVMe, add "
+                   "nvme.poll_queues=1 or more to the parameters of the host's "
+                   "kernel", strerror(EOPNOTSUPP));
+        return READ_FAILED;
     }
     if (cqe->res != block_size) {
         error_setg(errp, "a ring cannot read the disk's first block (%s); use "
-                   "passthrough=off", cqe->res < 0 ? strerror(-cqe->res) :
-                   "it ends too early");
+                   "%s", cqe->res < 0 ? strerror(-cqe->res) :
+                   "it ends too early", way_out(scratch));
         return READ_FAILED;
     }
     return READ_WELL;
@@ -136,6 +152,7 @@ static bool start_group(VirtIOBlkUring *s, RingGroup *group, Scratch *scratch,
     params.sqe_mem = (char *)params.ring_mem + scratch->ring_size;
     params.sqe_size = scratch->sqe_size;
     params.event_fd = event_notifier_get_fd(notifier);
+    params.iopoll = scratch->iopoll;
     return ring_group_add(group, &params, scratch->mem, errp) &&
            ring_group_enable(group, errp);
 }
@@ -152,6 +169,20 @@ static RingGroup *make_group(VirtIOBlkUring *s, PassthroughFile *file,
     jail.regions = &memory;
     jail.num_regions = 1;
     return ring_group_new(file, &jail, NULL, NULL, errp);
+}
+
+/* The guest is told one layout for all rings. */
+static bool take_layout(VirtIOBlkUring *s, const RestrictedRingLayout *layout,
+                        bool iopoll, Error **errp)
+{
+    if (!iopoll) {
+        s->layout = *layout;
+    } else if (memcmp(&s->layout, layout, sizeof(*layout))) {
+        error_setg(errp, "the kernel lays a ring that polls the disk out "
+                   "unlike others; report this as a bug and use iopoll=off");
+        return false;
+    }
+    return true;
 }
 
 /* @file is gone when this returns. */
@@ -172,10 +203,11 @@ static bool try_ring(VirtIOBlkUring *s, PassthroughFile *file,
     group = make_group(s, file, scratch, errp);
     if (!group) {
         passthrough_file_close(file);
-    } else if (start_group(s, group, scratch, &notifier, errp)) {
-        s->layout = *ring_group_layout(group, 0);
-        result = read ? read_first_block(group, scratch, block_size, &notifier,
-                                         errp) : READ_WELL;
+    } else if (start_group(s, group, scratch, &notifier, errp) &&
+               take_layout(s, ring_group_layout(group, 0), scratch->iopoll,
+                           errp)) {
+        result = read ? read_block(group, scratch, block_size, &notifier,
+                                   errp) : READ_WELL;
     }
     event_notifier_cleanup(&notifier);
     if (result == READ_UNANSWERED) {
@@ -205,7 +237,44 @@ static bool check_block_size(PassthroughFile *file, uint32_t block_size,
     return true;
 }
 
-bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
+static void take_limits(VirtIOBlkUring *s, PassthroughFile *file,
+                        uint32_t block_size)
+{
+    uint32_t bytes = passthrough_file_max_bytes(file);
+    uint32_t segments = passthrough_file_max_segments(file);
+
+    bytes = MAX(ROUND_DOWN(bytes, block_size), bytes ? block_size : 0);
+    s->max_bytes = MIN_NON_ZERO(bytes, VIRTIO_BLK_URING_MAX_BYTES);
+    s->max_segments = MIN_NON_ZERO(segments, VIRTIO_BLK_URING_MAX_SEGMENTS);
+    s->mem_align = passthrough_file_mem_align(file);
+}
+
+/*
+ * A ring that polls can always be made; whether the disk can be polled only a
+ * read of it tells.  (A write does not: file systems do it without polling.)
+ */
+static bool prepare_iopoll(Scratch *scratch, PassthroughFile *file,
+                           uint32_t block_size, Error **errp)
+{
+    int64_t offset = passthrough_file_find_data(file, block_size);
+
+    if (!passthrough_file_is_direct(file)) {
+        error_setg(errp, "the drive goes through the host's page cache, which "
+                   "has no disk to poll; use cache.direct=on (cache=none)");
+        return false;
+    }
+    if (offset < 0) {
+        error_setg(errp, "the image has no data yet, the reading of which "
+                   "would tell whether its disk can be polled; start again "
+                   "when it has");
+        return false;
+    }
+    scratch->offset = offset;
+    scratch->iopoll = true;
+    return true;
+}
+
+static bool probe_ring(VirtIOBlkUring *s, bool iopoll, Error **errp)
 {
     BlockConf *conf = &VIRTIO_BLK(s)->conf.conf;
     uint32_t block_size = conf->logical_block_size;
@@ -214,15 +283,14 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     Scratch scratch = {};
     bool ok;
 
-    if (!passthrough_file_check(conf->blk, errp)) {
-        return false;
-    }
     file = passthrough_file_open(conf->blk, writable, errp);
     if (!file) {
         return false;
     }
-    s->mem_align = passthrough_file_mem_align(file);
-    if (!check_block_size(file, block_size, errp) ||
+    take_limits(s, file, block_size);
+    s->probed_file = passthrough_file_id(file);
+    if ((iopoll && !prepare_iopoll(&scratch, file, block_size, errp)) ||
+        !check_block_size(file, block_size, errp) ||
         !alloc_scratch(s, &scratch, block_size, errp)) {
         passthrough_file_close(file);
         return false;
@@ -232,5 +300,66 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
     if (!scratch.lost) {
         free_scratch(&scratch);
     }
+    return ok;
+}
+
+static bool probe_iopoll(VirtIOBlkUring *s, Error **errp)
+{
+    Error *err = NULL;
+
+    if (s->iopoll == ON_OFF_AUTO_OFF || !s->poll_queues) {
+        s->iopoll_error = g_strdup(s->poll_queues ? "iopoll is off" : "");
+        return true;
+    }
+    if (probe_ring(s, true, &err)) {
+        return true;
+    }
+    if (s->iopoll == ON_OFF_AUTO_ON) {
+        error_setg(errp, "iopoll=on cannot be had: %s, or use iopoll=auto or "
+                   "iopoll=off", error_get_pretty(err));
+        error_free(err);
+        return false;
+    }
+    s->iopoll_error = g_strdup(error_get_pretty(err));
+    error_free(err);
+    return true;
+}
+
+bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
+{
+    g_clear_pointer(&s->iopoll_error, g_free);
+    s->probed = passthrough_file_check(VIRTIO_BLK(s)->conf.conf.blk, errp) &&
+                probe_ring(s, false, errp) && probe_iopoll(s, errp);
+    return s->probed;
+}
+
+bool virtio_blk_uring_probe_again(VirtIOBlkUring *s, PassthroughFile *file,
+                                  Error **errp)
+{
+    uint32_t block_size = VIRTIO_BLK(s)->conf.conf.logical_block_size;
+    PassthroughFileId id = passthrough_file_id(file);
+    uint32_t max_bytes = s->max_bytes;
+    uint32_t max_segments = s->max_segments;
+    uint32_t mem_align = s->mem_align;
+    bool ok;
+
+    if (passthrough_file_mem_align(file) > mem_align ||
+        passthrough_file_offset_align(file) > block_size) {
+        error_setg(errp, "the drive's file wants requests aligned to more "
+                   "than the guest was told; use cache.direct as at the "
+                   "start, or start the device anew");
+        return false;
+    }
+    if (!memcmp(&id, &s->probed_file, sizeof(id)) || s->iopoll_error) {
+        return true;
+    }
+    ok = probe_ring(s, true, errp);
+    if (!ok) {
+        s->probed_file = (PassthroughFileId) {};
+    }
+    /* The guest has been told, and larger ones work, too. */
+    s->max_bytes = max_bytes;
+    s->max_segments = max_segments;
+    s->mem_align = mem_align;
     return ok;
 }

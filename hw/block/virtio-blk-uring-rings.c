@@ -115,9 +115,35 @@ static bool find_ring_memory(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
     return true;
 }
 
-static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
-                       Error **errp)
+/*
+ * The ring whose SQPOLL thread @ring shares; @ring itself: it has one of its
+ * own.
+ *
+ * A thread goes round its rings.  While it submits for one, nobody polls the
+ * disk for another, and a large request takes longer to submit than a small
+ * one on a fast disk does to complete; with more than one ring to a thread, the
+ * kernel also takes 8 requests at a time instead of a whole SQ.  So the polled
+ * rings have threads apart.  Threads that are bound to the same CPU would
+ * rather take turns of some ms, and there it is better to share one.
+ */
+static VirtIOBlkUringRing *thread_owner(VirtIOBlkUring *s,
+                                        VirtIOBlkUringRing *ring)
 {
+    unsigned first = 0;
+
+    if (!s->sqpoll_threads) {
+        return ring;
+    }
+    if (ring->iopoll && s->sqpoll_cpu < 0) {
+        first = s->num_rings - s->poll_queues;
+    }
+    return &s->rings[first + (ring->index - first) % s->sqpoll_threads];
+}
+
+static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
+                       unsigned number, Error **errp)
+{
+    VirtIOBlkUringRing *owner = thread_owner(s, ring);
     RestrictedRingParams params;
     void *mem;
 
@@ -141,19 +167,43 @@ static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
             return false;
         }
     }
-    if (s->sqpoll_threads && ring->index >= s->sqpoll_threads) {
-        params.attach_fd = ring->index % s->sqpoll_threads;
+    params.iopoll = ring->iopoll;
+    if (owner != ring) {
+        params.attach_fd = owner->number;
     }
     if (!ring_group_add(s->group, &params, mem, errp)) {
         return false;
     }
-    if (memcmp(ring_group_layout(s->group, ring->index), &s->layout,
+    ring->number = number;
+    if (memcmp(ring_group_layout(s->group, number), &s->layout,
                sizeof(s->layout))) {
         /* The driver has been told another one. */
         error_setg(errp, "the kernel laid ring %u out unlike the one tried at "
                    "start; report this as a bug and use passthrough=off",
                    ring->index);
         return false;
+    }
+    return true;
+}
+
+/*
+ * Those that bring a thread first: a jail has to know early how many of its
+ * rings the doorbell has to wake.
+ */
+static bool start_all_rings(VirtIOBlkUring *s, Error **errp)
+{
+    unsigned number = 0;
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < s->num_rings; i++) {
+            VirtIOBlkUringRing *ring = &s->rings[i];
+            bool first = thread_owner(s, ring) == ring;
+
+            if (first == (pass == 0) &&
+                !start_ring(s, ring, number++, errp)) {
+                return false;
+            }
+        }
     }
     return true;
 }
@@ -165,7 +215,7 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
     if (!ring->group) {
         return;
     }
-    ring_group_get_counters(ring->group, ring->index, &now);
+    ring_group_get_counters(ring->group, ring->number, &now);
     ring->shown = now;
     if (now.from_kernel) {
         /* A guest's word is shown, but never becomes part of the sum. */
@@ -173,6 +223,11 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
         ring->completed += (uint32_t)(now.completed - ring->last.completed);
         ring->last = now;
     }
+}
+
+uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring)
+{
+    return ring->group ? ring->shown.submitted - ring->shown.completed : 0;
 }
 
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)
@@ -212,7 +267,20 @@ static bool make_group(VirtIOBlkUring *s, RingGroupEnded *ended, Error **errp)
     if (!file) {
         return false;
     }
-    passthrough_file_reserve(file, virtio_blk_uring_name(s));
+    if (s->poll_queues && !s->iopoll_error &&
+        !passthrough_file_is_direct(file)) {
+        error_setg(errp, "the drive goes through the host's page cache now, "
+                   "which has no disk to poll, and the guest was told that "
+                   "there is one; use cache.direct=on again (blockdev-reopen) "
+                   "or start with iopoll=off");
+        passthrough_file_close(file);
+        return false;
+    }
+    if (!virtio_blk_uring_probe_again(s, file, errp)) {
+        passthrough_file_close(file);
+        return false;
+    }
+    passthrough_file_reserve(file, virtio_blk_uring_wanted, s);
 
     s->reason = VIRTIO_BLK_URING_REASON_HOST;
     if (s->isolation == VIRTIO_BLK_URING_ISOLATION_PROCESS) {
@@ -242,10 +310,8 @@ bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
         !make_group(s, ended, errp)) {
         return false;
     }
-    for (unsigned i = 0; i < s->num_rings; i++) {
-        if (!start_ring(s, &s->rings[i], errp)) {
-            return false;
-        }
+    if (!start_all_rings(s, errp)) {
+        return false;
     }
     /* Only now may anything run: all is there, or nothing has happened. */
     if (!ring_group_enable(s->group, errp)) {

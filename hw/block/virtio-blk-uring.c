@@ -43,15 +43,9 @@ static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
     virtio_blk_handle_vq(vblk, vq);
 }
 
-static bool has_rings(VirtIOBlkUring *s)
-{
-    return s->state == VIRTIO_BLK_URING_RING ||
-           s->state == VIRTIO_BLK_URING_SUSPENDING;
-}
-
 static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
 {
-    if (has_rings(s)) {
+    if (virtio_blk_uring_has_rings(s)) {
         virtio_blk_uring_kill(s, reason);
     }
 }
@@ -59,7 +53,7 @@ static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
 /* The driver leaves, or has lost its hold on the device: no word to it. */
 static void driver_gone(VirtIOBlkUring *s)
 {
-    if (has_rings(s)) {
+    if (virtio_blk_uring_has_rings(s)) {
         virtio_blk_uring_kill_silently(s, VIRTIO_BLK_URING_REASON_DRIVER);
     }
 }
@@ -85,6 +79,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
         /* A stopped guest cannot drain, and a stopped machine does no I/O. */
         kill_if_running(s, VIRTIO_BLK_URING_REASON_STOPPED);
     } else if (s->state != VIRTIO_BLK_URING_RING) {
+        virtio_blk_uring_look(s);
         virtio_notify_config(VIRTIO_DEVICE(s));
     }
 }
@@ -177,6 +172,11 @@ static bool check_properties(VirtIOBlkUring *s, Error **errp)
     if (!s->sqpoll_idle_ms || s->sqpoll_idle_ms > 60000) {
         error_setg(errp, "sqpoll-idle-ms is %" PRIu32 ", which is not a time "
                    "that the kernel keeps; use 1 to 60000", s->sqpoll_idle_ms);
+        return false;
+    }
+    if (s->iopoll == ON_OFF_AUTO_ON && !s->poll_queues) {
+        error_setg(errp, "iopoll=on is about polled queues, and there are "
+                   "none; add poll-queues=1 or more, or use iopoll=auto");
         return false;
     }
     if (s->sqpoll_cpu < -1 || s->sqpoll_cpu >= CPU_SETSIZE) {
@@ -291,6 +291,18 @@ void virtio_blk_uring_plugged(VirtIOBlkUring *s)
     get_config(vdev, vdev->config);
 }
 
+static void save(VirtIODevice *vdev, QEMUFile *f)
+{
+    parent.save(vdev, f);
+    virtio_blk_uring_save_vmstate(VIRTIO_BLK_URING(vdev), f);
+}
+
+static int load(VirtIODevice *vdev, QEMUFile *f, int version_id)
+{
+    return parent.load(vdev, f, version_id) ?:
+           virtio_blk_uring_load_vmstate(VIRTIO_BLK_URING(vdev), f);
+}
+
 static void free_rings(VirtIOBlkUring *s)
 {
     for (unsigned i = 0; i < s->num_rings; i++) {
@@ -322,6 +334,35 @@ static bool alloc_rings(VirtIOBlkUring *s, unsigned num, Error **errp)
     return true;
 }
 
+bool virtio_blk_uring_try_host(VirtIOBlkUring *s, Error **errp)
+{
+    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp) ||
+        !virtio_blk_uring_probe(s, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        s->rings[i].iopoll = s->rings[i].poll && !s->iopoll_error;
+    }
+    return true;
+}
+
+/*
+ * The guest that arrives was told of rings by another host.  If there are none
+ * here, it goes on over the virtqueues.
+ */
+static void try_destination(VirtIOBlkUring *s)
+{
+    Error *err = NULL;
+
+    if (s->passthrough && !virtio_blk_uring_try_host(s, &err)) {
+        warn_report("virtio-blk-uring '%s': the guest that arrives will go on "
+                    "over the virtqueues: %s", virtio_blk_uring_name(s),
+                    error_get_pretty(err));
+        s->error = g_strdup(error_get_pretty(err));
+        error_free(err);
+    }
+}
+
 /* All that can fail, before the parent's realize, which we could not undo. */
 static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
 {
@@ -329,7 +370,8 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
     uint32_t queue_size = MAX(conf->queue_size, 4);
 
     if (!check_properties(s, errp) || !check_jail(s, errp) ||
-        !blkconf_blocksizes(&conf->conf, errp)) {
+        !blkconf_blocksizes(&conf->conf, errp) ||
+        !alloc_rings(s, conf->num_queues, errp)) {
         return false;
     }
     /* A wrong queue-size is for the parent to refuse. */
@@ -337,13 +379,14 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
     s->sq_entries = MIN(VIRTIO_BLK_URING_SQ_ENTRIES, s->cq_entries);
     virtio_blk_uring_ram_init(&s->ram, s->isolation ==
                               VIRTIO_BLK_URING_ISOLATION_PROCESS, ram_changed);
-    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp) ||
-        !virtio_blk_uring_probe(s, errp) ||
-        !alloc_rings(s, conf->num_queues, errp)) {
+    if (s->arriving) {
+        try_destination(s);
+    } else if (!virtio_blk_uring_try_host(s, errp)) {
         virtio_blk_uring_ram_cleanup(&s->ram);
+        free_rings(s);
         return false;
     }
-    if (tcg_enabled()) {
+    if (tcg_enabled() && s->passthrough) {
         warn_report_once("virtio-blk-uring: under TCG, code that the guest "
                          "reads through a ring into memory that held other "
                          "code is not noticed; use accel=kvm, or "
@@ -373,11 +416,18 @@ static void realize(DeviceState *dev, Error **errp)
     }
 
     /* What is wrong with the drive itself the parent says. */
-    s->offered = s->passthrough && conf->num_queues && conf->conf.blk &&
+    s->arriving = runstate_check(RUN_STATE_INMIGRATE);
+    s->offered = (s->passthrough || (s->arriving && s->transport)) &&
+                 conf->num_queues && conf->conf.blk &&
                  blk_is_inserted(conf->conf.blk);
     s->jail_fd = -1;
-    if (s->offered && !prepare_passthrough(s, errp)) {
-        goto fail;
+    if (s->offered && !prepare_passthrough(s, s->passthrough ? errp : NULL)) {
+        if (s->passthrough) {
+            goto fail;
+        }
+        /* Guests that know no rings can still arrive. */
+        release_jail(s);
+        s->offered = false;
     }
 
     parent.realize(dev, &err);
@@ -393,11 +443,14 @@ static void realize(DeviceState *dev, Error **errp)
         return;
     }
     virtio_blk_uring_path_init(s);
+    virtio_blk_uring_yield_init(s);
     replace_queue_handlers(s);
     s->vm_state = qdev_add_vm_change_state_handler(dev, vm_state_changed, s);
     return;
 
 fail:
+    g_clear_pointer(&s->error, g_free);
+    g_clear_pointer(&s->iopoll_error, g_free);
     release_jail(s);
     s->offered = false;
     conf->num_queues = num_queues;
@@ -409,6 +462,7 @@ static void unrealize(DeviceState *dev)
 
     if (s->offered) {
         virtio_blk_uring_path_cleanup(s);
+        virtio_blk_uring_yield_cleanup(s);
         qemu_del_vm_change_state_handler(s->vm_state);
         virtio_blk_uring_ram_cleanup(&s->ram);
     }
@@ -417,6 +471,7 @@ static void unrealize(DeviceState *dev)
         free_rings(s);
         release_jail(s);
         g_clear_pointer(&s->error, g_free);
+        g_clear_pointer(&s->iopoll_error, g_free);
     }
 }
 
@@ -429,9 +484,13 @@ static const Property properties[] = {
     DEFINE_PROP_STRING("jail", VirtIOBlkUring, jail),
     DEFINE_PROP_STRING("jail-cgroup", VirtIOBlkUring, jail_cgroup),
     DEFINE_PROP_UINT16("poll-queues", VirtIOBlkUring, poll_queues, 0),
+    DEFINE_PROP_ON_OFF_AUTO("iopoll", VirtIOBlkUring, iopoll,
+                            ON_OFF_AUTO_AUTO),
     DEFINE_PROP_UINT32("sqpoll-idle-ms", VirtIOBlkUring, sqpoll_idle_ms, 20),
     DEFINE_PROP_INT32("sqpoll-cpu", VirtIOBlkUring, sqpoll_cpu, -1),
     DEFINE_PROP_UINT16("sqpoll-threads", VirtIOBlkUring, sqpoll_threads, 1),
+    DEFINE_PROP_BOOL("x-migrate-with-rings", VirtIOBlkUring,
+                     migrate_with_rings, false),
     DEFINE_PROP_UNSIGNED_NODEFAULT("path-state", VirtIOBlkUring, state,
                                    virtio_blk_uring_prop_path_state, uint32_t),
 };
@@ -457,6 +516,8 @@ static void class_init(ObjectClass *klass, void *data)
     vdc->set_config = set_config;
     vdc->set_status = set_status;
     vdc->reset = reset;
+    vdc->save = save;
+    vdc->load = load;
     vdc->stop_ioeventfd = stop_ioeventfd;
 }
 

@@ -255,10 +255,10 @@ static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
     if (proxy->nvectors == DEV_NVECTORS_UNSPECIFIED) {
         /*
          * One for the configuration, one for each virtqueue, and one for each
-         * ring that interrupts.
+         * ring that interrupts; also with passthrough=off, where a guest that
+         * had rings may migrate to.
          */
-        proxy->nvectors = MIN(1 + queues + (s->passthrough ?
-                                            conf->num_queues : 0),
+        proxy->nvectors = MIN(1 + queues + conf->num_queues,
                               PCI_MSIX_FLAGS_QSIZE + 1);
     }
     if (s->passthrough && proxy->flags & (1 << VIRTIO_PCI_FLAG_ATS_BIT)) {

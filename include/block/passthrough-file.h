@@ -5,7 +5,8 @@
  *
  * A ring goes around QEMU's block layer.  What the block layer would have done
  * on the way must therefore be nothing, which passthrough_file_check() makes
- * sure of, and what it has to know is told by passthrough_file_note_writes().
+ * sure of; and who needs the block layer to see all writes takes the file back,
+ * by draining the drive or by passthrough_file_take_back().
  */
 #ifndef BLOCK_PASSTHROUGH_FILE_H
 #define BLOCK_PASSTHROUGH_FILE_H
@@ -14,6 +15,12 @@
 #include "qapi/qapi-types-common.h"
 
 typedef struct PassthroughFile PassthroughFile;
+
+/* Tells two files or host block devices apart. */
+typedef struct PassthroughFileId {
+    uint64_t dev;
+    uint64_t ino;               /* 0: a block device */
+} PassthroughFileId;
 
 /*
  * Whether requests may go to the file behind @blk without the block layer: a
@@ -35,7 +42,12 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
 /* The fd to register with rings.  Stays the file's. */
 int passthrough_file_fd(const PassthroughFile *file);
 
+PassthroughFileId passthrough_file_id(const PassthroughFile *file);
+
 bool passthrough_file_is_readonly(const PassthroughFile *file);
+
+/* Whether requests go around the page cache, without which nothing is polled */
+bool passthrough_file_is_direct(const PassthroughFile *file);
 
 /*
  * Bytes that start and length of each segment of a request have to be a
@@ -48,20 +60,50 @@ uint32_t passthrough_file_mem_align(const PassthroughFile *file);
 uint32_t passthrough_file_offset_align(const PassthroughFile *file);
 
 /*
- * Until passthrough_file_wait_unused(), has the block layer take the file for
- * one that others write to: it skips no flush, and it refuses what relies on
- * seeing all writes or on having the disk for itself: block jobs, snapshots,
- * resizing, dirty bitmaps, throttling.  The refusal names the device @owner.
- * Main thread, BQL held.
+ * Largest request, in bytes and in segments, that the kernel hands to the disk
+ * in one piece, as far as it is known; 0: not known, or the page cache makes
+ * its own.  Larger ones work, but the kernel has a worker thread do them, and
+ * does not poll for them.
  */
-void passthrough_file_reserve(PassthroughFile *file, const char *owner);
+uint32_t passthrough_file_max_bytes(const PassthroughFile *file);
+uint32_t passthrough_file_max_segments(const PassthroughFile *file);
 
 /*
- * False, with @errp set, if @bs is of a file that is reserved.  For operations
- * that ask no op blocker; configure has block/dirty-bitmap.c and
- * block/qapi-system.c call this.  Main thread, BQL held.
+ * Offset of a block of @block_size bytes, a power of 2, for which the kernel
+ * has to ask the disk: in a hole of an image it need not.  -1: there is none.
  */
-bool passthrough_file_permits(BlockDriverState *bs, Error **errp);
+int64_t passthrough_file_find_data(PassthroughFile *file, uint32_t block_size);
+
+/*
+ * Somebody needs all writes to the disk to be seen by the block layer.  When it
+ * returns, nothing goes around it any more: passthrough_file_close() or
+ * passthrough_file_wait_unused() was called.
+ */
+typedef void PassthroughFileWanted(void *opaque);
+
+/*
+ * Until passthrough_file_wait_unused(), has the block layer take the file for
+ * one that others write to, so that it skips no flush.  @wanted is called by
+ * passthrough_file_take_back().  Main thread, BQL held.
+ */
+void passthrough_file_reserve(PassthroughFile *file,
+                              PassthroughFileWanted *wanted, void *opaque);
+
+/*
+ * Has the owners of all files that are reserved and that @bs is a node of give
+ * them up.  For what neither drains the node nor could be undone by a drain
+ * later: a dirty bitmap, throttling and a write threshold, from the moment on
+ * that they are there, have to see all writes.  configure has
+ * block/dirty-bitmap.c, block/qapi-system.c and block/write-threshold.c call
+ * this.  Main thread, BQL held.
+ */
+void passthrough_file_take_back(BlockDriverState *bs);
+
+/*
+ * Whether @blk still leads to @file's nodes: the drive may have been given
+ * others since.  Main thread, BQL held.
+ */
+bool passthrough_file_is_of(const PassthroughFile *file, BlockBackend *blk);
 
 /*
  * Ends the reservation, closes the fd and waits until the kernel has let go of

@@ -27,6 +27,9 @@ typedef void RingGroupEnded(void *opaque);
 RingGroup *ring_group_new(PassthroughFile *file, const RingJailConfig *jail,
                           RingGroupEnded *ended, void *opaque, Error **errp);
 
+/* Stays the group's. */
+const PassthroughFile *ring_group_file(const RingGroup *group);
+
 /*
  * Creates the next ring, disabled.  Of @params, ring_mem and sqe_mem are
  * addresses of the owner, @mem is the same ring_mem in QEMU; attach_fd is the

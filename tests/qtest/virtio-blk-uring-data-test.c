@@ -370,6 +370,46 @@ static void test_host_device(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_cleanup(u);
 }
 
+/* The same; the kernel has to split what is larger than 64 KiB. */
+static void *small_requests_before(GString *cmd_line, void *arg)
+{
+    QVBUDisk *disk = host_device_before(cmd_line, arg);
+    g_autofree char *path = NULL;
+    int fd;
+
+    if (loop) {
+        path = g_strdup_printf("/sys/block/%s/queue/max_sectors_kb",
+                               loop + strlen("/dev/"));
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "64", 2) != 2) {
+            g_clear_pointer(&loop, g_free);
+            g_test_skip("needs a /sys that can be written to");
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    return disk;
+}
+
+/* A guest is told to keep its requests as small as the host's disk wants. */
+static void test_max_bytes(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBlkUring *u = obj;
+    uint64_t mem;
+
+    if (!loop) {
+        return;
+    }
+    qvbu_start(u, 1);
+    g_assert_cmpuint(qvbu_get(u, max_bytes), ==, 64 * 1024);
+    mem = qvbu_mem_new(u, 64 * 1024, 1);
+    g_assert_cmpint(qvbu_rw(&u->rings[0], IORING_OP_WRITEV, 0, mem, 64 * 1024),
+                    ==, 64 * 1024);
+    qvbu_disk_check(data, 0, 64 * 1024, 1);
+    qvbu_cleanup(u);
+}
+
 static void test_direct(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBlkUring *u = obj;
@@ -476,6 +516,8 @@ static void add(const char *name, QOSTestFunc func, const char *device,
 
     if (func == test_host_device) {
         opts.before = host_device_before;
+    } else if (func == test_max_bytes) {
+        opts.before = small_requests_before;
     }
     if (device && strstr(device, "iothread=")) {
         opts.edge.after_cmd_line = "-object iothread,id=thread0";
@@ -504,6 +546,8 @@ static void register_tests(void)
     add("no-write-cache", test_no_write_cache, "write-cache=off", NULL);
     add("direct", test_direct, NULL, "cache=none");
     add("host-device", test_host_device,
+        "logical_block_size=4096,physical_block_size=4096", NULL);
+    add("host-device/max-bytes", test_max_bytes,
         "logical_block_size=4096,physical_block_size=4096", NULL);
     add("counters", test_counters, NULL, NULL);
     add("virtqueue-beside", test_virtqueue_beside,

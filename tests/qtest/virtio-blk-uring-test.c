@@ -195,7 +195,7 @@ static void test_descriptor_queues(void *obj, void *data,
         qpci_io_writeq(u->pci->pdev, u->pci->bar, u->pci->device_cfg_offset +
                        QVBU_OFFSET(queue_sqes), 0x123456789a000);
         g_assert_cmphex(qvbu_get(u, queue_sqes), ==, 0x123456789a000);
-        /* Interrupts first, polling last; no IOPOLL on a file */
+        /* Interrupts first, polling last; the page cache is not polled */
         g_assert_cmphex(qvbu_get(u, queue_flags), ==,
                         i < 2 ? 0 : VIRTIO_BLK_URING_QUEUE_POLL);
     }

@@ -8,6 +8,7 @@
 /* First: liburing.h, which block headers include, has an older io_uring.h. */
 #include "ring-rig.h"
 #include "qapi/error.h"
+#include "qapi/qapi-commands-block-core.h"
 #include "qobject/qdict.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
@@ -261,32 +262,12 @@ static bool is_flushed(BlockDriverState *bs)
     return bs->write_gen == bs->flushed_gen;
 }
 
-static bool is_blocked(BlockDriverState *bs, Error **errp)
+/* The owner of the rings gives the file up when it is wanted. */
+static void give_up(void *opaque)
 {
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    Disk *disk = opaque;
 
-    return bdrv_op_is_blocked(bs, BLOCK_OP_TYPE_RESIZE, errp);
-}
-
-/* Operations on the disk are refused, and the device to blame is named. */
-static void assert_reserved(BlockDriverState *bs)
-{
-    Error *err = NULL;
-
-    g_assert_true(is_blocked(bs, &err));
-    g_assert_nonnull(strstr(error_get_pretty(err), "'vbu7'"));
-    error_free(err);
-    err = NULL;
-    g_assert_false(passthrough_file_permits(bs, &err));
-    g_test_message("%s", error_get_pretty(err));
-    g_assert_nonnull(strstr(error_get_pretty(err), "'vbu7'"));
-    error_free(err);
-}
-
-static void assert_not_reserved(BlockDriverState *bs)
-{
-    g_assert_false(is_blocked(bs, NULL));
-    g_assert_true(passthrough_file_permits(bs, &error_abort));
+    passthrough_file_wait_unused(g_steal_pointer(&disk->file));
 }
 
 static void test_reserved(void)
@@ -295,18 +276,17 @@ static void test_reserved(void)
 
     disk_open(&disk, RIG_FILE_SIZE);
     disk_open(&other, RIG_FILE_SIZE);
-    assert_not_reserved(blk_bs(disk.blk));
     g_assert_false(passthrough_file_any_reserved());
+    passthrough_file_take_back(blk_bs(disk.blk));
+    g_assert_nonnull(disk.file);
 
-    passthrough_file_reserve(disk.file, "vbu7");
-    assert_reserved(blk_bs(disk.blk));
-    assert_reserved(file_node(disk.blk));
-    assert_not_reserved(blk_bs(other.blk));
+    passthrough_file_reserve(disk.file, give_up, &disk);
     g_assert_true(passthrough_file_any_reserved());
+    passthrough_file_take_back(blk_bs(other.blk));
+    g_assert_nonnull(disk.file);
 
-    passthrough_file_wait_unused(disk.file);
-    assert_not_reserved(blk_bs(disk.blk));
-    assert_not_reserved(file_node(disk.blk));
+    passthrough_file_take_back(file_node(disk.blk));
+    g_assert_null(disk.file);
     g_assert_false(passthrough_file_any_reserved());
 
     passthrough_file_wait_unused(other.file);
@@ -314,22 +294,58 @@ static void test_reserved(void)
     disk_close(&other);
 }
 
+/* Whoever needs to see all writes, and drains nothing, takes the file back. */
 static void test_reserved_bitmap(void)
 {
-    Error *err = NULL;
+    BdrvDirtyBitmap *bitmap;
     Disk disk;
 
     disk_open(&disk, RIG_FILE_SIZE);
-    passthrough_file_reserve(disk.file, "vbu7");
-    g_assert_null(bdrv_create_dirty_bitmap(blk_bs(disk.blk), 65536, "b",
-                                           &err));
-    g_assert_nonnull(strstr(error_get_pretty(err), "'vbu7'"));
-    error_free(err);
+    passthrough_file_reserve(disk.file, give_up, &disk);
+    bitmap = bdrv_create_dirty_bitmap(blk_bs(disk.blk), 65536, "b",
+                                      &error_abort);
+    g_assert_null(disk.file);
+    g_assert_false(passthrough_file_check(disk.blk, NULL));
+
+    bdrv_release_dirty_bitmap(bitmap);
+    g_assert_true(passthrough_file_check(disk.blk, &error_abort));
+    disk_close(&disk);
+}
+
+static void test_reserved_threshold(void)
+{
+    Disk disk;
+
+    disk_open(&disk, RIG_FILE_SIZE);
+    passthrough_file_reserve(disk.file, give_up, &disk);
+    qmp_block_set_write_threshold(bdrv_get_node_name(blk_bs(disk.blk)), 4096,
+                                  &error_abort);
+    g_assert_null(disk.file);
+    g_assert_false(passthrough_file_check(disk.blk, NULL));
+
+    qmp_block_set_write_threshold(bdrv_get_node_name(blk_bs(disk.blk)), 0,
+                                  &error_abort);
+    g_assert_true(passthrough_file_check(disk.blk, &error_abort));
+    disk_close(&disk);
+}
+
+/* The drive that a file was opened for may get another one. */
+static void test_is_of(void)
+{
+    Disk disk, other;
+
+    disk_open(&disk, RIG_FILE_SIZE);
+    disk_open(&other, RIG_FILE_SIZE);
+    g_assert_true(passthrough_file_is_of(disk.file, disk.blk));
+    g_assert_false(passthrough_file_is_of(disk.file, other.blk));
+    blk_replace_bs(disk.blk, blk_bs(other.blk), &error_abort);
+    g_assert_false(passthrough_file_is_of(disk.file, disk.blk));
+    g_assert_true(passthrough_file_is_of(other.file, disk.blk));
 
     passthrough_file_wait_unused(disk.file);
-    bdrv_release_dirty_bitmap(
-        bdrv_create_dirty_bitmap(blk_bs(disk.blk), 65536, "b", &error_abort));
+    passthrough_file_wait_unused(other.file);
     disk_close(&disk);
+    disk_close(&other);
 }
 
 /* What the rings wrote last has no flush in QEMU's books behind it. */
@@ -340,7 +356,7 @@ static void test_reserved_leaves_dirty(void)
 
     disk_open(&disk, RIG_FILE_SIZE);
     bs = blk_bs(disk.blk);
-    passthrough_file_reserve(disk.file, "vbu7");
+    passthrough_file_reserve(disk.file, give_up, &disk);
     g_assert_cmpint(blk_flush(disk.blk), ==, 0);
     passthrough_file_wait_unused(disk.file);
     g_assert_false(is_flushed(bs) || is_flushed(file_node(disk.blk)));
@@ -369,7 +385,7 @@ static void test_reserved_flush(void)
 
     disk_open(&disk, RIG_FILE_SIZE);
     g_assert_cmpint(blk_flush(watched), ==, 0);
-    passthrough_file_reserve(disk.file, "vbu7");
+    passthrough_file_reserve(disk.file, give_up, &disk);
     g_assert_cmpint(blk_flush(watched), ==, -EIO);
     g_assert_cmpint(blk_flush(watched), ==, -EIO);
     passthrough_file_wait_unused(disk.file);
@@ -401,6 +417,9 @@ int main(int argc, char **argv)
                          GUINT_TO_POINTER(IORING_OP_FSYNC), test_slow);
     g_test_add_func("/passthrough-file/reserved/operations", test_reserved);
     g_test_add_func("/passthrough-file/reserved/bitmap", test_reserved_bitmap);
+    g_test_add_func("/passthrough-file/reserved/threshold",
+                    test_reserved_threshold);
+    g_test_add_func("/passthrough-file/is-of", test_is_of);
     g_test_add_func("/passthrough-file/reserved/leaves-dirty",
                     test_reserved_leaves_dirty);
     g_test_add_func("/passthrough-file/reserved/flush", test_reserved_flush);

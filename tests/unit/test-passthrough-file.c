@@ -261,6 +261,33 @@ static void test_open_direct(void)
     blk_unref(blk);
 }
 
+/*
+ * Data that a read has to ask the disk for: the first whole block of it, the
+ * file being what fallocate() and write() made it.
+ */
+static void test_find_data(void)
+{
+    BlockBackend *blk = drive(RAW);
+    PassthroughFile *file = passthrough_file_open(blk, true, &error_abort);
+    const size_t kib = 1024;
+    g_autofree char *bytes = g_malloc0(64 * kib);
+
+    if (lseek(passthrough_file_fd(file), 0, SEEK_DATA) == 0) {
+        g_test_skip("files with holes (not on the file system of /var/tmp)");
+        goto out;
+    }
+    g_assert_cmpint(passthrough_file_find_data(file, 512), ==, -1);
+    g_assert_cmpint(pwrite(passthrough_file_fd(file), bytes, 64 * kib,
+                           192 * kib), ==, 64 * kib);
+    g_assert_cmpint(passthrough_file_find_data(file, 512), ==, 192 * kib);
+    g_assert_cmpint(passthrough_file_find_data(file, 64 * kib), ==, 192 * kib);
+    /* What it has to be aligned to it does not hold. */
+    g_assert_cmpint(passthrough_file_find_data(file, 128 * kib), ==, -1);
+out:
+    passthrough_file_wait_unused(file);
+    blk_unref(blk);
+}
+
 static void test_open_writeback(void)
 {
     BlockBackend *blk = drive(RAW);
@@ -396,6 +423,7 @@ int main(int argc, char **argv)
                     test_open_readonly_of_writable);
     g_test_add_func("/passthrough-file/open/buffered", test_open_buffered);
     g_test_add_func("/passthrough-file/open/direct", test_open_direct);
+    g_test_add_func("/passthrough-file/find-data", test_find_data);
     g_test_add_func("/passthrough-file/open/writeback", test_open_writeback);
     g_test_add_func("/passthrough-file/open/writethrough",
                     test_open_writethrough);

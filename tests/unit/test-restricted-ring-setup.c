@@ -104,6 +104,27 @@ static void test_layout(void)
     rig_destroy(&rig);
 }
 
+/* A guest is told one layout for all its rings. */
+static void test_layout_iopoll(void)
+{
+    RestrictedRingLayout layout;
+    RingRig rig;
+
+    if (!rig_prepare(&rig)) {
+        return;
+    }
+    rig_create(&rig);
+    layout = rig.layout;
+    rig_free_ring(&rig);
+    rig_destroy(&rig);
+
+    rig_prepare(&rig);
+    rig.params.iopoll = true;
+    rig_create(&rig);
+    g_assert_cmpmem(&rig.layout, sizeof(layout), &layout, sizeof(layout));
+    rig_destroy(&rig);
+}
+
 /* Whatever lies in the memory: nothing of it is executed or counted. */
 static void test_dirty_memory(void)
 {
@@ -375,6 +396,8 @@ int main(int argc, char **argv)
     g_test_add_func("/restricted-ring/order/fds-not-needed",
                     test_fds_not_needed);
     g_test_add_func("/restricted-ring/memory/layout", test_layout);
+    g_test_add_func("/restricted-ring/memory/layout-iopoll",
+                    test_layout_iopoll);
     g_test_add_func("/restricted-ring/memory/dirty", test_dirty_memory);
     g_test_add_func("/restricted-ring/memory/former-ring", test_former_ring);
     for (int i = 0; i < ARRAY_SIZE(failures); i++) {

@@ -16,8 +16,11 @@ static void assert_reads(RingRig *rig, unsigned seed)
     }
 }
 
-/* Two rigs, on files of seed 0 and 1; threads of earlier tests are gone. */
-static bool begin_pair(RingRig *a, RingRig *b, bool shared)
+/*
+ * Two rigs, on files of seed 0 and 1; threads of earlier tests are gone.  @b
+ * shares @a's thread, if @shared, and is still to be started.
+ */
+static bool prepare_pair(RingRig *a, RingRig *b, bool shared)
 {
     if (!rig_prepare(a)) {
         return false;
@@ -27,6 +30,14 @@ static bool begin_pair(RingRig *a, RingRig *b, bool shared)
     rig_start(a);
     if (shared) {
         b->params.attach_fd = restricted_ring_fd(a->ring);
+    }
+    return true;
+}
+
+static bool begin_pair(RingRig *a, RingRig *b, bool shared)
+{
+    if (!prepare_pair(a, b, shared)) {
+        return false;
     }
     rig_start(b);
     return true;
@@ -66,12 +77,9 @@ static void test_shared_restrictions(void)
 {
     RingRig a, b;
 
-    if (!rig_prepare(&a)) {
+    if (!prepare_pair(&a, &b, true)) {
         return;
     }
-    rig_init(&b, rig_temp_file(RIG_FILE_SIZE, 1));
-    rig_start(&a);
-    b.params.attach_fd = restricted_ring_fd(a.ring);
     b.params.readonly = true;
     rig_start(&b);
     g_assert_cmpint(rig_execute(&a, rig_rw(&a, IORING_OP_WRITEV, 0, 512, 0)),
@@ -79,6 +87,26 @@ static void test_shared_restrictions(void)
     g_assert_cmpint(rig_execute(&b, rig_rw(&b, IORING_OP_WRITEV, 0, 512, 0)),
                     ==, -EACCES);
     rig_assert_file_as_made(b.params.file_fd, 0, RIG_FILE_SIZE, 1);
+    rig_destroy(&a);
+    rig_destroy(&b);
+}
+
+/* A thread that polls a disk for one ring and not for the other */
+static void test_shared_iopoll(void)
+{
+    RingRig a, b;
+
+    if (!prepare_pair(&a, &b, true)) {
+        return;
+    }
+    b.params.iopoll = true;
+    rig_start(&b);
+    for (unsigned i = 0; i < 2; i++) {
+        g_assert_cmpint(rig_execute(&b, rig_rw(&b, IORING_OP_READV, 0, 512, 0)),
+                        ==, -EOPNOTSUPP);
+        assert_reads(&a, 0);
+        RIG_AWAIT(rig_sleeps(&a) && rig_sleeps(&b));
+    }
     rig_destroy(&a);
     rig_destroy(&b);
 }
@@ -165,6 +193,8 @@ int main(int argc, char **argv)
     g_test_add_func("/restricted-ring/threads/shared", test_shared_thread);
     g_test_add_func("/restricted-ring/threads/shared-restrictions",
                     test_shared_restrictions);
+    g_test_add_func("/restricted-ring/threads/shared-iopoll",
+                    test_shared_iopoll);
     g_test_add_func("/restricted-ring/threads/shared-first-gone",
                     test_shared_first_gone);
     g_test_add_func("/restricted-ring/free/thread-ends", test_thread_ends);

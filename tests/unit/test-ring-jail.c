@@ -108,7 +108,7 @@ static bool jail_up(JailRig *rig)
     return true;
 }
 
-static void jail_run(JailRig *rig)
+static void jail_run_iopoll(JailRig *rig, bool iopoll)
 {
     RestrictedRingParams params = {
         .ring_mem = (void *)(uintptr_t)(RING_JAIL_BASE + RING_GPA),
@@ -121,11 +121,17 @@ static void jail_run(JailRig *rig)
         .cpu = -1,
         .attach_fd = -1,
         .event_fd = event_notifier_get_fd(&rig->notifier),
+        .iopoll = iopoll,
     };
 
     g_assert_true(ring_jail_add_ring(rig->jail, &params, &rig->layout,
                                      &error_abort));
     g_assert_true(ring_jail_enable(rig->jail, &error_abort));
+}
+
+static void jail_run(JailRig *rig)
+{
+    jail_run_iopoll(rig, false);
 }
 
 static void jail_down(JailRig *rig)
@@ -194,6 +200,29 @@ static void test_data(void)
                             4096, 0), ==, 4096);
     g_assert_cmpint(pread(rig.file, rig.low + DATA_GPA, 4096, 0), ==, 4096);
     rig_assert_all(rig.low + DATA_GPA, 0x77, 4096);
+    jail_down(&rig);
+}
+
+/*
+ * A ring of the jail's polls the disk if it is told to.  The page cache cannot
+ * be polled, and the ring says so as one of QEMU's does.
+ */
+static void test_iopoll(void)
+{
+    JailRig rig;
+
+    if (!jail_up(&rig)) {
+        return;
+    }
+    jail_run_iopoll(&rig, true);
+    for (unsigned i = 0; i < 2; i++) {
+        g_assert_cmpint(jail_rw(&rig, IORING_OP_READV,
+                                RING_JAIL_BASE + DATA_GPA, 4096, 0), ==,
+                        -EOPNOTSUPP);
+        g_assert_cmpint(jail_rw(&rig, IORING_OP_WRITEV,
+                                RING_JAIL_BASE + DATA_GPA, 4096, 0), ==,
+                        -EOPNOTSUPP);
+    }
     jail_down(&rig);
 }
 
@@ -421,6 +450,7 @@ int main(int argc, char **argv)
     error_init(argv[0]);
 
     g_test_add_func("/ring-jail/data", test_data);
+    g_test_add_func("/ring-jail/iopoll", test_iopoll);
     g_test_add_func("/ring-jail/confined", test_confined);
     g_test_add_func("/ring-jail/sleeps", test_sleeps);
     g_test_add_func("/ring-jail/file-size", test_file_size);

@@ -8,6 +8,8 @@
 
 #include "hw/virtio/virtio-blk.h"
 #include "block/ring-group.h"
+#include "qapi/qapi-types-migration.h"
+#include "qemu/notify.h"
 #include "standard-headers/linux/virtio_blk_uring.h"
 
 #define TYPE_VIRTIO_BLK_URING "virtio-blk-uring-device"
@@ -75,6 +77,7 @@ typedef struct VirtIOBlkUringRing {
     VirtIOBlkUring *dev;
     unsigned index;
     bool poll;                  /* no interrupts, the guest polls */
+    bool iopoll;                /* and so does the host */
 
     /* What the driver says, until it says otherwise or resets the device. */
     uint64_t ring_gpa;
@@ -83,6 +86,7 @@ typedef struct VirtIOBlkUringRing {
 
     QemuMutex lock;             /* doorbells come in any thread */
     RingGroup *group;           /* protected by lock; NULL: no rings */
+    unsigned number;            /* in the group; set before that */
     EventNotifier notifier;     /* signalled on completion */
     bool attached;              /* the notifier leads somewhere, */
     bool vector_attached;       /* and that is the vector */
@@ -95,6 +99,24 @@ typedef struct VirtIOBlkUringRing {
     uint64_t interrupts;
 } VirtIOBlkUringRing;
 
+/* Each mode of migration has its own list of whom to tell. */
+typedef struct VirtIOBlkUringMigration {
+    VirtIOBlkUring *dev;
+    NotifierWithReturn notifier;
+} VirtIOBlkUringMigration;
+
+/* What QMP knows of the path */
+typedef struct VirtIOBlkUringEvents {
+    uint32_t seen_state;        /* at the last change */
+    uint32_t seen_reason;
+    uint32_t told_state;        /* in the last event */
+    uint32_t told_reason;
+    uint64_t untold;            /* changes since then */
+    uint64_t allowance;         /* events that may be sent at once, */
+    int64_t refilled_ms;        /* as of then */
+    QEMUTimer *timer;           /* pending: the next one waits for it */
+} VirtIOBlkUringEvents;
+
 struct VirtIOBlkUring {
     VirtIOBlock parent_obj;
 
@@ -104,18 +126,26 @@ struct VirtIOBlkUring {
     char *jail;                 /* launcher: PATH or fd:NAME, NULL: QEMU */
     char *jail_cgroup;
     uint16_t poll_queues;
+    OnOffAuto iopoll;
     uint32_t sqpoll_idle_ms;
     int32_t sqpoll_cpu;
     uint16_t sqpoll_threads;
+    bool migrate_with_rings;    /* which corrupts; for a test that it does */
 
     /* settled by realize */
     bool offered;               /* the guest sees VIRTIO_BLK_F_URING */
+    bool arriving;              /* the guest comes from another QEMU */
+    bool probed;                /* host and disk can do what it is told */
+    PassthroughFileId probed_file; /* what that was found out with */
     unsigned num_rings;
     VirtIOBlkUringRing *rings;
     uint32_t sq_entries;
     uint32_t cq_entries;
     uint32_t mem_align;
+    uint32_t max_bytes;
+    uint32_t max_segments;
     RestrictedRingLayout layout;
+    char *iopoll_error;         /* why the host does not poll; NULL: it does */
     int jail_fd;                /* of jail=fd:NAME, or -1 */
     VMChangeStateEntry *vm_state;
     const VirtIOBlkUringTransportOps *transport;
@@ -124,6 +154,7 @@ struct VirtIOBlkUring {
     /* the path, BQL held */
     uint32_t state;             /* VIRTIO_BLK_URING_VIRTQUEUE... */
     uint32_t reason;            /* VIRTIO_BLK_URING_REASON_... */
+    VirtIOBlkUringEvents events;
     char *error;                /* of the last activation, or NULL */
     int64_t warned_ms;          /* when it was last reported, or 0 */
     uint64_t activations;
@@ -132,7 +163,13 @@ struct VirtIOBlkUring {
     uint32_t state_at_end;      /* what follows then, and why */
     uint32_t reason_at_end;
     bool calm;                  /* no new rings yet: the last ones died */
-    Error *migration_blocker;
+    char *obstacle;             /* who needs the disk now, NULL: nobody */
+    bool migrating;             /* guest memory leaves, */
+    bool postcopy;              /* or is still to come */
+    bool yielding;              /* atomic: a BH for a drain is on its way */
+    VirtIOBlkUringMigration migration[MIG_MODE__MAX];
+    NotifierWithReturn postcopy_notifier;
+    QEMUTimer *look_timer;      /* for the end of the obstacle */
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
     QEMUTimer *calm_timer;
     VirtIOBlkUringRam ram;

@@ -60,6 +60,7 @@ enum {
     VIRTIO_BLK_URING_REASON_DIED        = 7, /* a ring was lost */
     VIRTIO_BLK_URING_REASON_DRIVER      = 8, /* the driver gave up */
     VIRTIO_BLK_URING_REASON_MEMORY      = 9, /* guest memory changed its layout */
+    VIRTIO_BLK_URING_REASON_MIGRATION   = 10, /* the machine is migrated */
 };
 
 /* virtio_blk_uring_config.command */

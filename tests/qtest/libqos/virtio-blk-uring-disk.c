@@ -12,6 +12,7 @@
 #include "qemu/bswap.h"
 #include "qemu/ctype.h"
 #include "qemu/cutils.h"
+#include "qobject/qbool.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qnum.h"
@@ -52,8 +53,9 @@ void *qvbu_disk_before(GString *cmd_line, void *arg)
     QVBUDisk *disk = qvbu_disk_new();
     const char *more = arg;
 
-    g_string_append_printf(cmd_line, " -drive if=none,id=drive0,file=%s,"
-                           "format=raw,auto-read-only=off%s%s ", disk->path,
+    g_string_append_printf(cmd_line, " -drive if=none,id=drive0,"
+                           "node-name=node0,file=%s,format=raw,"
+                           "auto-read-only=off%s%s ", disk->path,
                            more ? "," : "", more ?: "");
     return disk;
 }
@@ -349,6 +351,15 @@ uint64_t qvbu_query_counter(QVirtioBlkUring *u, unsigned index,
 
     g_assert_nonnull(value);
     return qnum_get_uint(value);
+}
+
+bool qvbu_query_flag(QVirtioBlkUring *u, unsigned index, const char *key)
+{
+    g_autoptr(QDict) path = qvbu_query_path(u);
+    QBool *value = qobject_to(QBool, find_in_ring(path, index, key));
+
+    g_assert_nonnull(value);
+    return qbool_get_bool(value);
 }
 
 char *qvbu_query_source(QVirtioBlkUring *u, unsigned index)

@@ -74,6 +74,7 @@ QDict *qvbu_query_path(QVirtioBlkUring *u);
 /* Of its ring @index: number @key */
 uint64_t qvbu_query_counter(QVirtioBlkUring *u, unsigned index,
                             const char *key);
+bool qvbu_query_flag(QVirtioBlkUring *u, unsigned index, const char *key);
 /* Whose word the counters are; to be freed */
 char *qvbu_query_source(QVirtioBlkUring *u, unsigned index);
 void qvbu_assert_path(QVirtioBlkUring *u, const char *state,

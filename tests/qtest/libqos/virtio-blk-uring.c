@@ -465,7 +465,10 @@ static void *virtio_blk_uring_pci_get_driver(void *object,
 {
     QVirtioBlkUringPCI *node = object;
 
-    if (!g_strcmp0(interface, "virtio-blk-uring")) {
+    if (!g_strcmp0(interface, "virtio-blk-uring") ||
+        !g_strcmp0(interface, "virtio-blk-uring-queues") ||
+        !g_strcmp0(interface, "virtio-blk-uring-admin") ||
+        !g_strcmp0(interface, "virtio-blk-uring-refused")) {
         return &node->uring;
     }
     if (!g_strcmp0(interface, "virtio-blk")) {
@@ -530,6 +533,10 @@ static void register_nodes(void)
     qos_node_consumes("virtio-blk-uring-pci", "pci-bus", &opts);
     qos_node_produces("virtio-blk-uring-pci", "virtio-blk");
     qos_node_produces("virtio-blk-uring-pci", "virtio-blk-uring");
+    /* The same; libqos has no room for more tests of one interface. */
+    qos_node_produces("virtio-blk-uring-pci", "virtio-blk-uring-queues");
+    qos_node_produces("virtio-blk-uring-pci", "virtio-blk-uring-refused");
+    qos_node_produces("virtio-blk-uring-pci", "virtio-blk-uring-admin");
     qos_node_produces("virtio-blk-uring-pci",
                       "virtio-blk-uring-as-virtio-blk-pci");
     for (i = 0; i < ARRAY_SIZE(stock_pci_tests); i++) {

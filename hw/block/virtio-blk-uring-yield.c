@@ -1,0 +1,274 @@
+/*
+ * virtio-blk-uring: giving the disk back while somebody needs it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Rings go around the block layer, and what they write to guest memory goes
+ * around its dirty log.  Whoever cannot have that says so first, in one of
+ * three ways: the block layer drains the drive (block jobs, snapshots,
+ * resizing, any change of the graph), or it takes the file back
+ * (passthrough_file_take_back()), or migration announces itself.  Then the
+ * rings are taken away at once, as by a stop of the machine: a guest cannot be
+ * waited for by who holds the BQL.  Its driver does what was in flight over the
+ * virtqueues, where it waits, with all else, for the end of a drain.
+ *
+ * Rings are welcome again when nothing is in the way any more.  Of most things
+ * a drain tells the end, too; of the rest we find out by looking.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "hw/virtio/virtio.h"
+#include "migration/misc.h"
+#include "migration/postcopy-ram.h"
+#include "system/block-backend.h"
+#include "virtio-blk-uring-internal.h"
+#include "trace.h"
+
+#define LOOK_MS 500
+
+static BlockBackend *backend(VirtIOBlkUring *s)
+{
+    return VIRTIO_BLK(s)->blk;
+}
+
+/* What is in the way of rings, if anything is. */
+static bool find_obstacle(VirtIOBlkUring *s, uint32_t *reason, Error **errp)
+{
+    if (s->migrating || s->postcopy) {
+        *reason = VIRTIO_BLK_URING_REASON_MIGRATION;
+        error_setg(errp, "the machine is being migrated");
+        return true;
+    }
+    *reason = VIRTIO_BLK_URING_REASON_BACKEND;
+    if (blk_in_drain(backend(s))) {
+        error_setg(errp, "the block layer has drained the drive");
+        return true;
+    }
+    return !passthrough_file_check(backend(s), errp);
+}
+
+/* Of most obstacles the end is no event. */
+static void look_later(VirtIOBlkUring *s)
+{
+    if (s->passthrough && s->probed) {
+        timer_mod(s->look_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + LOOK_MS);
+    }
+}
+
+bool virtio_blk_uring_obstructed(VirtIOBlkUring *s)
+{
+    Error *err = NULL;
+    uint32_t reason;
+    bool found = find_obstacle(s, &reason, &err);
+
+    g_free(s->obstacle);
+    s->obstacle = found ? g_strdup(error_get_pretty(err)) : NULL;
+    error_free(err);
+    if (!found) {
+        timer_del(s->look_timer);
+        if (s->group && virtio_blk_uring_has_rings(s) &&
+            !passthrough_file_is_of(ring_group_file(s->group), backend(s))) {
+            /* The drive has another file now. */
+            virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_BACKEND);
+        }
+        return false;
+    }
+    trace_virtio_blk_uring_obstacle(s, s->obstacle);
+    if (virtio_blk_uring_has_rings(s)) {
+        virtio_blk_uring_kill(s, reason);
+    } else {
+        virtio_blk_uring_change_reason(s, reason);
+    }
+    look_later(s);
+    return true;
+}
+
+void virtio_blk_uring_look(VirtIOBlkUring *s)
+{
+    if (!virtio_blk_uring_obstructed(s) && virtio_blk_uring_activatable(s)) {
+        virtio_notify_config(VIRTIO_DEVICE(s));
+    }
+}
+
+static void look(void *opaque)
+{
+    virtio_blk_uring_look(opaque);
+}
+
+/*
+ * When it returns, there are no rings.  Whether there may be new ones is found
+ * out later: what they are in the way of is only about to begin.
+ */
+static void yield(VirtIOBlkUring *s, uint32_t reason)
+{
+    /* Before the path changes, so that the event of that can say it. */
+    if (!s->obstacle) {
+        s->obstacle = g_strdup(reason == VIRTIO_BLK_URING_REASON_MIGRATION ?
+                               "the machine is being migrated" :
+                               "the block layer needs the disk for itself");
+    }
+    if (virtio_blk_uring_has_rings(s)) {
+        virtio_blk_uring_kill(s, reason);
+    }
+    look_later(s);
+}
+
+void virtio_blk_uring_wanted(void *opaque)
+{
+    yield(opaque, VIRTIO_BLK_URING_REASON_BACKEND);
+}
+
+/* A drain */
+
+static void drained_begin(void *opaque)
+{
+    virtio_blk_uring_parent_ops()->drained_begin(opaque);
+}
+
+static void yield_for_iothread(void *opaque)
+{
+    VirtIOBlkUring *s = opaque;
+
+    qatomic_set(&s->yielding, false);
+    /* It may have been unplugged meanwhile. */
+    if (DEVICE(s)->realized) {
+        yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
+    }
+    /* Who drains may be waiting in any thread. */
+    aio_wait_kick();
+    aio_notify(blk_get_aio_context(backend(s)));
+    object_unref(OBJECT(s));
+}
+
+/*
+ * Asked for whether requests are in flight, which is not done when the block
+ * layer wants no more than to change its graph.
+ */
+static bool drained_poll(void *opaque)
+{
+    VirtIOBlkUring *s = VIRTIO_BLK_URING(opaque);
+
+    if (!qatomic_read(&s->group)) {
+        return false;
+    }
+    if (bql_locked()) {
+        yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
+        return false;
+    }
+    if (!qatomic_xchg(&s->yielding, true)) {
+        object_ref(OBJECT(s));
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), yield_for_iothread, s);
+    }
+    return true;
+}
+
+static void look_and_unref(void *opaque)
+{
+    VirtIOBlkUring *s = opaque;
+
+    if (DEVICE(s)->realized) {
+        virtio_blk_uring_look(s);
+    }
+    object_unref(OBJECT(s));
+}
+
+/* From any thread, and never within what may be holding the block graph. */
+static void look_soon(VirtIOBlkUring *s)
+{
+    object_ref(OBJECT(s));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), look_and_unref, s);
+}
+
+static void drained_end(void *opaque)
+{
+    virtio_blk_uring_parent_ops()->drained_end(opaque);
+    /* The graph may be another one now. */
+    look_soon(VIRTIO_BLK_URING(opaque));
+}
+
+static void resized(void *opaque)
+{
+    virtio_blk_uring_parent_ops()->resize_cb(opaque);
+}
+
+static const BlockDevOps block_ops = {
+    .resize_cb = resized,
+    .drained_begin = drained_begin,
+    .drained_poll = drained_poll,
+    .drained_end = drained_end,
+};
+
+/* Migration */
+
+static int migration_event(VirtIOBlkUring *s, MigrationEvent *event)
+{
+    if (s->migrate_with_rings) {
+        return 0;
+    }
+    s->migrating = event->type == MIG_EVENT_PRECOPY_SETUP;
+    if (s->migrating) {
+        /* Before the dirty log begins: what is older is sent in any case. */
+        yield(s, VIRTIO_BLK_URING_REASON_MIGRATION);
+    } else {
+        look_soon(s);
+    }
+    return 0;
+}
+
+static int migration_notified(NotifierWithReturn *notifier,
+                              MigrationEvent *event, Error **errp)
+{
+    VirtIOBlkUringMigration *m =
+        container_of(notifier, VirtIOBlkUringMigration, notifier);
+
+    return migration_event(m->dev, event);
+}
+
+/*
+ * The destination of a postcopy runs before it has its memory.  What is missing
+ * is brought when QEMU or the guest touch it, but not when a ring does.
+ */
+static int postcopy_notified(NotifierWithReturn *notifier, void *opaque,
+                             Error **errp)
+{
+    VirtIOBlkUring *s = container_of(notifier, VirtIOBlkUring,
+                                     postcopy_notifier);
+    struct PostcopyNotifyData *data = opaque;
+
+    if (data->reason == POSTCOPY_NOTIFY_INBOUND_LISTEN) {
+        s->postcopy = true;
+        look_soon(s);
+    } else if (data->reason == POSTCOPY_NOTIFY_INBOUND_END) {
+        s->postcopy = false;
+        look_soon(s);
+    }
+    return 0;
+}
+
+void virtio_blk_uring_yield_init(VirtIOBlkUring *s)
+{
+    s->migrating = migration_is_running();
+    s->look_timer = timer_new_ms(QEMU_CLOCK_REALTIME, look, s);
+    for (MigMode mode = 0; mode < MIG_MODE__MAX; mode++) {
+        s->migration[mode].dev = s;
+        migration_add_notifier_mode(&s->migration[mode].notifier,
+                                    migration_notified, mode);
+    }
+    s->postcopy_notifier.notify = postcopy_notified;
+    postcopy_add_notifier(&s->postcopy_notifier);
+    blk_set_dev_ops(backend(s), &block_ops, s);
+}
+
+void virtio_blk_uring_yield_cleanup(VirtIOBlkUring *s)
+{
+    blk_set_dev_ops(backend(s), virtio_blk_uring_parent_ops(), s);
+    postcopy_remove_notifier(&s->postcopy_notifier);
+    for (MigMode mode = 0; mode < MIG_MODE__MAX; mode++) {
+        migration_remove_notifier(&s->migration[mode].notifier);
+    }
+    timer_free(s->look_timer);
+    g_clear_pointer(&s->obstacle, g_free);
+}
