@@ -6,6 +6,7 @@
 # mirror, a proxy and a private key go on working and no host is named here.
 # Sourced after lib.sh.
 
+# A script that reads other suites sets its own of these three before it opens.
 apt=$build/apt
 
 . /etc/os-release
@@ -124,7 +125,7 @@ END
     touch "$apt/ready"
 }
 
-# fetch_debs DIR PACKAGE...: download these packages of the kernel's suite.
+# fetch_debs DIR PACKAGE...: download these packages of the kernel's suites.
 fetch_debs() {
     local dir=$1
     shift

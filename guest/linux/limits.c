@@ -74,18 +74,14 @@ static void vbu_read_geometry(struct vbu *vbu)
 	vbu_cread(vbu, geometry.sectors, &vbu->geometry.sectors);
 }
 
-static void vbu_read_cache_mode(struct vbu *vbu, struct queue_limits *lim)
+static void vbu_read_cache_mode(struct vbu *vbu)
 {
 	u8 write_back = virtio_has_feature(vbu->vdev, VIRTIO_BLK_F_FLUSH);
 
 	if (virtio_has_feature(vbu->vdev, VIRTIO_BLK_F_CONFIG_WCE))
 		vbu_cread(vbu, wce, &write_back);
 	vbu->write_cache = write_back;
-	if (!vbu->write_cache)
-		return;
-	lim->features |= BLK_FEAT_WRITE_CACHE;
-	if (vbu->can_ring && vbu->desc.dsync)
-		lim->features |= BLK_FEAT_FUA;
+	vbu->fua = write_back && vbu->can_ring && vbu->desc.dsync;
 }
 
 /* After vbu_read_descriptor(). */
@@ -96,6 +92,13 @@ int vbu_read_limits(struct vbu *vbu, struct queue_limits *lim)
 	lim->logical_block_size = SECTOR_SIZE;
 	if (virtio_has_feature(vbu->vdev, VIRTIO_BLK_F_BLK_SIZE))
 		vbu_cread(vbu, blk_size, &lim->logical_block_size);
+	/* Before 6.11 the block layer takes any, and trips over it later. */
+	if (blk_validate_block_size(lim->logical_block_size)) {
+		dev_err(&vbu->vdev->dev,
+			"this kernel has no blocks of %u bytes; use a smaller logical_block_size\n",
+			lim->logical_block_size);
+		return -EINVAL;
+	}
 
 	lim->max_segments = 1;
 	if (virtio_has_feature(vbu->vdev, VIRTIO_BLK_F_SEG_MAX)) {
@@ -118,7 +121,7 @@ int vbu_read_limits(struct vbu *vbu, struct queue_limits *lim)
 	}
 
 	vbu_read_topology(vbu, lim);
-	vbu_read_cache_mode(vbu, lim);
+	vbu_read_cache_mode(vbu);
 	vbu_read_geometry(vbu);
 	return vbu_read_discard(vbu, lim);
 }

@@ -7,7 +7,7 @@
  * others to virtio_blk.  docs/specs/virtio-blk-uring.rst is what it is written
  * to.  This file: the driver and its disk, as blk-mq and virtio see them.
  */
-#include <linux/blk-mq-virtio.h>
+#include <linux/blk-mq.h>
 #include <linux/hdreg.h>
 #include <linux/idr.h>
 #include <linux/interrupt.h>
@@ -40,26 +40,22 @@ MODULE_PARM_DESC(give_up,
 struct workqueue_struct *vbu_wq;
 static DEFINE_IDA(vbu_ida);
 
+/* Which no interrupt takes, see vbu_reap(). */
+static struct lock_class_key vbu_polled_cq_lock;
+
 static blk_status_t vbu_queue_rq(struct blk_mq_hw_ctx *hctx,
 				 const struct blk_mq_queue_data *bd)
 {
 	struct vbu_queue *q = hctx->driver_data;
 	struct request *rq = bd->rq;
 	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
-	blk_status_t status;
-	struct vbu_op op;
+	blk_status_t status = BLK_STS_NOTSUPP;
 
-	/* Set by vbu_requeue(), for requests that have a history. */
-	if (!(rq->rq_flags & RQF_DONTPREP)) {
-		r->flags = 0;
-		r->tries = 0;
-		r->timeouts = 0;
-	}
-	blk_mq_start_request(rq);
+	vbu_start(rq);
 	/* Pairs with vbu_open(); RCU, which blk-mq holds, with vbu_close(). */
-	if (smp_load_acquire(&q->open) &&
-	    !(r->flags & VBU_REQ_VIRTQUEUE) && vbu_ring_prepare(q, rq, &op)) {
-		status = vbu_ring_submit(q, rq, &op, bd->last);
+	if (smp_load_acquire(&q->open) && !(r->flags & VBU_REQ_VIRTQUEUE))
+		status = vbu_ring_submit(q, rq, bd->last);
+	if (likely(status != BLK_STS_NOTSUPP)) {
 		if (bd->last && READ_ONCE(q->vq_unkicked))
 			vbu_vq_kick(q);
 	} else {
@@ -68,6 +64,11 @@ static blk_status_t vbu_queue_rq(struct blk_mq_hw_ctx *hctx,
 			vbu_ring_publish(q);
 	}
 	return status;
+}
+
+static void vbu_queue_rqs(VBU_PLUG *plug)
+{
+	vbu_plug_set(plug, vbu_ring_submit_list(vbu_plug_list(plug)));
 }
 
 static void vbu_commit_rqs(struct blk_mq_hw_ctx *hctx)
@@ -93,7 +94,7 @@ static void vbu_complete(struct request *rq)
 /* What went over the queue's virtqueue is completed by its interrupt. */
 static int vbu_poll(struct blk_mq_hw_ctx *hctx, struct io_comp_batch *iob)
 {
-	return vbu_ring_reap(hctx->driver_data, iob);
+	return vbu_ring_poll(hctx->driver_data, iob);
 }
 
 static bool vbu_ring_owns(struct vbu_queue *q, struct request *rq)
@@ -111,7 +112,7 @@ static enum blk_eh_timer_return vbu_timeout(struct request *rq)
 	struct vbu *vbu = q->vbu;
 
 	/* An interrupt or a doorbell may be lost, or a poller be gone. */
-	vbu_ring_reap(q, NULL);
+	vbu_ring_reap(q);
 	vbu_vq_done(q->vq);
 	/* It is somebody else's now, who may be changing it: hands off. */
 	if (blk_mq_rq_state(rq) != MQ_RQ_IN_FLIGHT)
@@ -132,6 +133,25 @@ static enum blk_eh_timer_return vbu_timeout(struct request *rq)
 		vbu_path_kick(vbu);
 	}
 	return BLK_EH_RESET_TIMER;
+}
+
+static int vbu_init_request(struct blk_mq_tag_set *set, struct request *rq,
+			    unsigned int hctx_index, vbu_node_t node)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+	struct vbu *vbu = set->driver_data;
+
+	r->iov = kcalloc_node(vbu->max_segments, sizeof(*r->iov), GFP_KERNEL,
+			      node);
+	return r->iov ? 0 : -ENOMEM;
+}
+
+static void vbu_exit_request(struct blk_mq_tag_set *set, struct request *rq,
+			     unsigned int hctx_index)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+
+	kfree(r->iov);
 }
 
 static int vbu_init_hctx(struct blk_mq_hw_ctx *hctx, void *data,
@@ -160,7 +180,7 @@ static void vbu_map_queues(struct blk_mq_tag_set *set)
 
 	map->queue_offset = 0;
 	map->nr_queues = vbu_default_queues(vbu);
-	blk_mq_virtio_map_queues(map, vbu->vdev, 0);
+	vbu_map_hw_queues(map, vbu->vdev);
 	if (set->nr_maps <= HCTX_TYPE_POLL)
 		return;
 	set->map[HCTX_TYPE_READ].nr_queues = 0;
@@ -172,10 +192,13 @@ static void vbu_map_queues(struct blk_mq_tag_set *set)
 
 static const struct blk_mq_ops vbu_mq_ops = {
 	.queue_rq	= vbu_queue_rq,
+	.queue_rqs	= vbu_queue_rqs,
 	.commit_rqs	= vbu_commit_rqs,
 	.complete	= vbu_complete,
 	.poll		= vbu_poll,
 	.timeout	= vbu_timeout,
+	.init_request	= vbu_init_request,
+	.exit_request	= vbu_exit_request,
 	.init_hctx	= vbu_init_hctx,
 	.map_queues	= vbu_map_queues,
 };
@@ -183,14 +206,13 @@ static const struct blk_mq_ops vbu_mq_ops = {
 /* @id: VIRTIO_BLK_ID_BYTES; not terminated if it is that long */
 int vbu_get_id(struct vbu *vbu, char *id)
 {
-	struct request_queue *queue = vbu->disk->queue;
 	struct request *rq;
 	int err;
 
-	rq = blk_mq_alloc_request(queue, REQ_OP_DRV_IN, 0);
+	rq = blk_mq_alloc_request(vbu->disk->queue, REQ_OP_DRV_IN, 0);
 	if (IS_ERR(rq))
 		return PTR_ERR(rq);
-	err = blk_rq_map_kern(queue, rq, id, VIRTIO_BLK_ID_BYTES, GFP_KERNEL);
+	err = vbu_map_kern(rq, id, VIRTIO_BLK_ID_BYTES);
 	if (!err)
 		err = blk_status_to_errno(blk_execute_rq(rq, false));
 	blk_mq_free_request(rq);
@@ -198,9 +220,10 @@ int vbu_get_id(struct vbu *vbu, char *id)
 }
 
 /* The device may be gone already, so from what was read from it. */
-static int vbu_getgeo(struct block_device *bdev, struct hd_geometry *geo)
+static int vbu_getgeo(struct vbu_getgeo_arg *arg, struct hd_geometry *geo)
 {
-	struct vbu *vbu = bdev->bd_disk->private_data;
+	struct gendisk *disk = vbu_getgeo_disk(arg);
+	struct vbu *vbu = disk->private_data;
 
 	if (vbu->geometry.heads && vbu->geometry.sectors) {
 		geo->cylinders = vbu->geometry.cylinders;
@@ -210,7 +233,7 @@ static int vbu_getgeo(struct block_device *bdev, struct hd_geometry *geo)
 		/* Any will do; this makes cylinders of 1 MiB. */
 		geo->heads = 64;
 		geo->sectors = 32;
-		geo->cylinders = get_capacity(bdev->bd_disk) / (64 * 32);
+		geo->cylinders = get_capacity(disk) / (64 * 32);
 	}
 	return 0;
 }
@@ -264,24 +287,23 @@ static int vbu_find_vqs(struct vbu *vbu)
 	};
 	struct virtqueue_info *infos;
 	struct virtqueue **vqs;
-	char (*names)[16];
 	int err = -ENOMEM;
 
 	vqs = kcalloc(n, sizeof(*vqs), GFP_KERNEL);
 	infos = kcalloc(n, sizeof(*infos), GFP_KERNEL);
-	names = kcalloc(n, sizeof(*names), GFP_KERNEL);
-	if (!vqs || !infos || !names)
+	if (!vqs || !infos)
 		goto out;
 	for (i = 0; i < n; i++) {
-		snprintf(names[i], sizeof(names[i]), "req.%u", i);
-		infos[i].name = names[i];
+		struct vbu_queue *q = &vbu->queues[i];
+
+		snprintf(q->name, sizeof(q->name), "req.%u", i);
+		infos[i].name = q->name;
 		infos[i].callback = vbu_vq_done;
 	}
-	err = virtio_find_vqs(vbu->vdev, n, vqs, infos, &affinity);
+	err = vbu_virtio_find_vqs(vbu->vdev, n, vqs, infos, &affinity);
 	for (i = 0; !err && i < n; i++)
 		vbu->queues[i].vq = vqs[i];
 out:
-	kfree(names);
 	kfree(infos);
 	kfree(vqs);
 	return err;
@@ -318,6 +340,8 @@ static int vbu_alloc_sgs(struct vbu *vbu)
 		struct vbu_queue *q = &vbu->queues[i];
 
 		q->polled = i >= vbu->num_queues - vbu->num_poll;
+		if (q->polled)
+			lockdep_set_class(&q->cq_lock, &vbu_polled_cq_lock);
 		q->sg = kcalloc(vbu->max_segments, sizeof(*q->sg), GFP_KERNEL);
 		if (!q->sg)
 			return -ENOMEM;
@@ -343,10 +367,10 @@ static int vbu_alloc_tags(struct vbu *vbu)
 	if (queue_depth)
 		set->queue_depth = min(set->queue_depth, queue_depth);
 	set->numa_node = dev_to_node(vbu->vdev->dev.parent);
-	set->cmd_size = struct_size_t(struct vbu_req, iov, vbu->max_segments);
+	set->cmd_size = sizeof(struct vbu_req);
 	set->timeout = io_timeout * HZ;
 	/* The host schedules. */
-	set->flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	set->flags = VBU_MQ_F_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	set->driver_data = vbu;
 	return blk_mq_alloc_tag_set(set);
 }
@@ -425,7 +449,7 @@ static int vbu_probe(struct virtio_device *vdev)
 		vbu->can_ring = false;
 	}
 
-	disk = blk_mq_alloc_disk(&vbu->set, &lim, vbu);
+	disk = vbu_alloc_disk(&vbu->set, &lim, vbu->write_cache, vbu->fua, vbu);
 	if (IS_ERR(disk)) {
 		err = PTR_ERR(disk);
 		goto free_rings;
@@ -497,9 +521,9 @@ static void vbu_remove(struct virtio_device *vdev)
 }
 
 /* The next kernel's memory is not to be written by rings of this one. */
-static void vbu_shutdown(struct device *dev)
+static void vbu_shutdown(struct vbu_shutdown_arg *arg)
 {
-	struct vbu *vbu = dev_to_virtio(dev)->priv;
+	struct vbu *vbu = vbu_shutdown_vdev(arg)->priv;
 
 	if (!vbu_is_gone(vbu))
 		vbu_path_shutdown(vbu);
@@ -510,13 +534,13 @@ static int vbu_freeze(struct virtio_device *vdev)
 {
 	struct vbu *vbu = vdev->priv;
 	struct request_queue *queue = vbu->disk->queue;
-	unsigned int i;
+	unsigned int memflags, i;
 
 	vbu_path_leave(vbu);
 	/* Once nothing is in flight, nothing is to come. */
-	blk_mq_freeze_queue(queue);
+	memflags = vbu_freeze_queue(queue);
 	blk_mq_quiesce_queue_nowait(queue);
-	blk_mq_unfreeze_queue(queue);
+	vbu_unfreeze_queue(queue, memflags);
 
 	virtio_reset_device(vdev);
 	vbu_vectors_free(vbu);
@@ -581,7 +605,6 @@ static const unsigned int vbu_features[] = {
 
 static struct virtio_driver vbu_driver = {
 	.driver.name		= KBUILD_MODNAME,
-	.driver.shutdown	= vbu_shutdown,
 	.id_table		= vbu_ids,
 	.feature_table		= vbu_features,
 	.feature_table_size	= ARRAY_SIZE(vbu_features),
@@ -589,6 +612,7 @@ static struct virtio_driver vbu_driver = {
 	.probe			= vbu_probe,
 	.scan			= vbu_scan,
 	.remove			= vbu_remove,
+	.VBU_SHUTDOWN		= vbu_shutdown,
 	.config_changed		= vbu_config_changed,
 #ifdef CONFIG_PM_SLEEP
 	.freeze			= vbu_freeze,
@@ -600,8 +624,12 @@ static int __init vbu_init(void)
 {
 	int err;
 
-	/* Disks that memory is written out to depend on it. */
-	vbu_wq = alloc_workqueue("virtio_blk_uring", WQ_MEM_RECLAIM, 0);
+	/*
+	 * Disks that memory is written out to depend on it.  Unbound, as what
+	 * it does is about all queues, and so of no CPU.
+	 */
+	vbu_wq = alloc_workqueue("virtio_blk_uring",
+				 WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!vbu_wq)
 		return -ENOMEM;
 	err = register_virtio_driver(&vbu_driver);

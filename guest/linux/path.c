@@ -62,6 +62,8 @@ const char *vbu_reason_name(u32 reason)
 		return "this driver gave up the rings";
 	case VIRTIO_BLK_URING_REASON_MEMORY:
 		return "guest memory has changed its layout";
+	case VIRTIO_BLK_URING_REASON_MIGRATION:
+		return "the machine is being migrated";
 	default:
 		return "unknown";
 	}
@@ -78,7 +80,7 @@ static void vbu_reap_all(struct vbu *vbu)
 	unsigned int i;
 
 	for (i = 0; i < vbu->num_queues; i++)
-		vbu_ring_reap(&vbu->queues[i], NULL);
+		vbu_ring_reap(&vbu->queues[i]);
 }
 
 /* After closing: how many requests the rings still own. */
@@ -92,7 +94,7 @@ static unsigned long vbu_in_flight(struct vbu *vbu, bool polled_only)
 
 		if (polled_only && !q->polled)
 			continue;
-		/* The lock orders this with vbu_take()'s look at q->open. */
+		/* The lock orders this with vbu_reap()'s look at q->open. */
 		spin_lock_irq(&q->cq_lock);
 		n += q->submitted - q->completed;
 		spin_unlock_irq(&q->cq_lock);
@@ -111,7 +113,7 @@ static void vbu_close(struct vbu *vbu)
 	for (i = 0; i < vbu->num_queues; i++)
 		WRITE_ONCE(vbu->queues[i].open, false);
 	/* .queue_rq() calls that saw it open are over after this. */
-	blk_mq_wait_quiesce_done(&vbu->set);
+	vbu_wait_quiesce_done(&vbu->set, vbu->disk->queue);
 	for (i = 0; i < vbu->num_queues; i++)
 		vbu_ring_publish(&vbu->queues[i]);
 }
@@ -168,7 +170,7 @@ static bool vbu_open(struct vbu *vbu)
 		vbu_set16(vbu, queue_select, i);
 		q->iopoll = vbu_get32(vbu, queue_flags) &
 			    VIRTIO_BLK_URING_QUEUE_IOPOLL;
-		q->window = 0;
+		q->window = vbu->windows;
 		/*
 		 * The memory was zeroed before the host got it.  Both at once,
 		 * as .commit_rqs() may be looking for what is not published.
@@ -176,6 +178,7 @@ static bool vbu_open(struct vbu *vbu)
 		spin_lock(&q->sq_lock);
 		WRITE_ONCE(q->tail, 0);
 		WRITE_ONCE(q->published, 0);
+		q->seen = 0;
 		spin_unlock(&q->sq_lock);
 		WRITE_ONCE(q->head, 0);
 		if (q->polled)
@@ -580,14 +583,7 @@ int vbu_path_alloc(struct vbu *vbu)
 			vbu_path_free(vbu);
 			return -ENOMEM;
 		}
-		q->sqes = q->sqe_mem;
-		q->sq_head = q->ring_mem + d->sq_head;
-		q->sq_tail = q->ring_mem + d->sq_tail;
-		q->sq_flags = q->ring_mem + d->sq_flags;
-		q->cq_head = q->ring_mem + d->cq_head;
-		q->cq_tail = q->ring_mem + d->cq_tail;
-		q->cq_flags = q->ring_mem + d->cq_flags;
-		q->cqes = q->ring_mem + d->cqes;
+		vbu_ring_init(q);
 	}
 	return 0;
 }

@@ -20,52 +20,100 @@
 /* Looks for a place in a full SQ, a pause each, before blk-mq has to wait */
 #define VBU_SQ_SPINS		100
 
-/* Finds @len bytes from the guest physical address @gpa on; false: nowhere. */
-static bool vbu_translate(struct vbu_queue *q, u64 gpa, u64 len, u64 *addr)
+/* Once there is memory for it: where things are, and how many. */
+void vbu_ring_init(struct vbu_queue *q)
 {
-	struct vbu *vbu = q->vbu;
-	unsigned int i = READ_ONCE(q->window);
-	const struct vbu_window *w = &vbu->windows[i];
+	const struct vbu_desc *desc = &q->vbu->desc;
 
-	if (unlikely(gpa - w->gpa >= w->size ||
-		     w->size - (gpa - w->gpa) < len)) {
-		for (i = 0; i < vbu->num_windows; i++) {
-			w = &vbu->windows[i];
-			if (gpa - w->gpa < w->size &&
-			    w->size - (gpa - w->gpa) >= len)
-				break;
-		}
-		if (i == vbu->num_windows)
-			return false;
-		WRITE_ONCE(q->window, i);
-	}
-	*addr = gpa + w->bias;
-	return true;
+	q->opcodes = desc->opcodes;
+	q->max_bytes = desc->max_bytes;
+	q->offset_mask = desc->offset_align - 1;
+	q->mem_mask = desc->mem_align - 1;
+	q->sq_mask = desc->sq_entries - 1;
+	q->cq_mask = desc->cq_entries - 1;
+	q->depth = q->vbu->set.queue_depth;
+
+	q->sqes = q->sqe_mem;
+	q->sq_head = q->ring_mem + desc->sq_head;
+	q->sq_tail = q->ring_mem + desc->sq_tail;
+	q->sq_flags = q->ring_mem + desc->sq_flags;
+	q->cq_head = q->ring_mem + desc->cq_head;
+	q->cq_tail = q->ring_mem + desc->cq_tail;
+	q->cq_flags = q->ring_mem + desc->cq_flags;
+	q->cqes = q->ring_mem + desc->cqes;
 }
 
-static bool vbu_prepare_data(struct vbu_queue *q, struct request *rq,
-			     struct vbu_op *op)
+/* What an SQE asks for.  Only ever in registers: no function has its address. */
+struct vbu_op {
+	u8 opcode;
+	u32 len;
+	u32 rw_flags;
+	u64 off;
+	u64 addr;
+};
+
+static bool vbu_fits(const struct vbu_window *w, u64 gpa, u64 len)
+{
+	u64 off = gpa - w->gpa;
+
+	return off < w->size && w->size - off >= len;
+}
+
+static noinline const struct vbu_window *
+vbu_find_window(struct vbu_queue *q, u64 gpa, u64 len)
+{
+	struct vbu *vbu = q->vbu;
+	unsigned int i;
+
+	for (i = 0; i < vbu->num_windows; i++) {
+		const struct vbu_window *w = &vbu->windows[i];
+
+		if (vbu_fits(w, gpa, len)) {
+			WRITE_ONCE(q->window, w);
+			return w;
+		}
+	}
+	return NULL;
+}
+
+/* Which has @len bytes from the guest physical address @gpa on; NULL: none. */
+static __always_inline const struct vbu_window *
+vbu_window(struct vbu_queue *q, u64 gpa, u64 len)
+{
+	const struct vbu_window *w = READ_ONCE(q->window);
+
+	if (likely(vbu_fits(w, gpa, len)))
+		return w;
+	return vbu_find_window(q, gpa, len);
+}
+
+static u64 vbu_bvec_gpa(const struct bio_vec *bv)
+{
+	return page_to_phys(bv->bv_page) + bv->bv_offset;
+}
+
+/* Fills the request's iovec; how many entries it has, or 0: not for a ring. */
+static noinline unsigned int vbu_prepare_segments(struct vbu_queue *q,
+						  struct request *rq)
 {
 	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
 	struct vbu *vbu = q->vbu;
-	u64 off = (u64)blk_rq_pos(rq) << SECTOR_SHIFT;
-	u32 bytes = blk_rq_bytes(rq);
 	struct req_iterator iter;
 	unsigned int n = 0;
 	struct bio_vec bv;
 	u64 misfit = 0, end = 0;
 
-	if (((off | bytes) & (vbu->desc.offset_align - 1)) ||
-	    bytes > vbu->desc.max_bytes)
-		return false;
 	rq_for_each_bvec(bv, rq, iter) {
 		struct vbu_iovec *v = &r->iov[n];
-		u64 gpa = page_to_phys(bv.bv_page) + bv.bv_offset, addr;
+		u64 gpa = vbu_bvec_gpa(&bv);
+		const struct vbu_window *w = vbu_window(q, gpa, bv.bv_len);
 		/* Ring addresses alone may join where a window ends. */
 		bool joins = n && gpa == end;
+		u64 addr;
 
-		if (!vbu_translate(q, gpa, bv.bv_len, &addr))
-			return false;
+		if (!w)
+			return 0;
+		addr = gpa + w->bias;
 		end = gpa + bv.bv_len;
 		if (joins && v[-1].base + v[-1].len == addr) {
 			v[-1].len += bv.bv_len;
@@ -76,32 +124,70 @@ static bool vbu_prepare_data(struct vbu_queue *q, struct request *rq,
 		if (n)
 			misfit |= v[-1].len;
 		if (n == vbu->max_segments)
-			return false;
+			return 0;
 		v->base = addr;
 		v->len = bv.bv_len;
 		n++;
 	}
 	if (!n)
-		return false;
+		return 0;
 	misfit |= r->iov[n - 1].len;
-	if (misfit & (vbu->desc.mem_align - 1))
+	return misfit & q->mem_mask ? 0 : n;
+}
+
+static bool vbu_allows(struct vbu_queue *q, u8 opcode)
+{
+	return q->opcodes & BIT_ULL(opcode);
+}
+
+/* Fills @op, but for what is to be done, for a read or a write. */
+static __always_inline bool vbu_prepare_data(struct vbu_queue *q,
+					     struct request *rq,
+					     struct vbu_op *op)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+	u64 off = (u64)blk_rq_pos(rq) << SECTOR_SHIFT;
+	struct bio_vec bv __uninitialized;
+	u32 bytes = blk_rq_bytes(rq);
+	const struct vbu_window *w;
+	u64 gpa;
+
+	if (((off | bytes) & q->offset_mask) || bytes > q->max_bytes || !bytes)
 		return false;
 	op->off = off;
-	op->len = n;
-	return vbu_translate(q, virt_to_phys(r->iov), n * sizeof(*r->iov),
-			     &op->addr);
+	bv = mp_bvec_iter_bvec(rq->bio->bi_io_vec, rq->bio->bi_iter);
+	if (likely(bv.bv_len == bytes)) {
+		gpa = vbu_bvec_gpa(&bv);
+		w = vbu_window(q, gpa, bytes);
+		if (unlikely(!w))
+			return false;
+		gpa += w->bias;
+		if (unlikely((gpa | bytes) & q->mem_mask))
+			return false;
+		r->iov[0].base = gpa;
+		r->iov[0].len = bytes;
+		op->len = 1;
+	} else {
+		op->len = vbu_prepare_segments(q, rq);
+		if (!op->len)
+			return false;
+	}
+	gpa = virt_to_phys(r->iov);
+	w = vbu_window(q, gpa, op->len * sizeof(*r->iov));
+	if (unlikely(!w))
+		return false;
+	op->addr = gpa + w->bias;
+	return vbu_allows(q, op->opcode);
 }
 
 /*
- * Whether a ring can do @rq, and if so how.  Not under sq_lock: what it writes
+ * Whether a ring can do @rq, and if so how.  Needs no lock: what it writes
  * belongs to the request, and windows don't change while the ring is open.
  */
-bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
-		      struct vbu_op *op)
+static __always_inline bool vbu_prepare(struct vbu_queue *q,
+					struct request *rq, struct vbu_op *op)
 {
-	struct vbu *vbu = q->vbu;
-
-	*op = (struct vbu_op) { };
+	op->rw_flags = 0;
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
 		op->opcode = IORING_OP_READV;
@@ -109,7 +195,7 @@ bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
 	case REQ_OP_WRITE:
 		op->opcode = IORING_OP_WRITEV;
 		if (rq->cmd_flags & REQ_FUA) {
-			if (!vbu->desc.dsync)
+			if (!q->vbu->desc.dsync)
 				return false;
 			op->rw_flags = (__force u32)RWF_DSYNC;
 		}
@@ -117,13 +203,14 @@ bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
 	case REQ_OP_FLUSH:
 		op->opcode = IORING_OP_FSYNC;
 		op->rw_flags = IORING_FSYNC_DATASYNC;
-		return !q->iopoll &&
-		       (vbu->desc.opcodes & BIT_ULL(IORING_OP_FSYNC));
+		op->len = 0;
+		op->off = 0;
+		op->addr = 0;
+		return !q->iopoll && vbu_allows(q, IORING_OP_FSYNC);
 	default:
 		return false;
 	}
-	return (vbu->desc.opcodes & BIT_ULL(op->opcode)) &&
-	       vbu_prepare_data(q, rq, op);
+	return vbu_prepare_data(q, rq, op);
 }
 
 /*
@@ -135,9 +222,9 @@ static bool vbu_publish(struct vbu_queue *q)
 	if (q->published == q->tail)
 		return false;
 	WRITE_ONCE(q->published, q->tail);
-	/* The SQEs come before it. */
-	virt_store_release(q->sq_tail, q->tail);
-	virt_mb();	/* the host sets the flag, then looks at the tail again */
+	virt_wmb();	/* the SQEs come before it */
+	/* The host sets the flag, then looks at the tail again. */
+	virt_store_mb(*q->sq_tail, q->tail);
 	if (!(READ_ONCE(*q->sq_flags) & IORING_SQ_NEED_WAKEUP))
 		return false;
 	q->doorbells++;
@@ -155,9 +242,14 @@ void vbu_ring_publish(struct vbu_queue *q)
 		virtqueue_notify(q->vq);
 }
 
+/* sq_lock held */
 static bool vbu_sq_full(struct vbu_queue *q)
 {
-	return q->tail - READ_ONCE(*q->sq_head) >= q->vbu->desc.sq_entries;
+	if (likely(q->tail - q->seen <= q->sq_mask))
+		return false;
+	/* It is in a line that the host's thread writes: look when we must. */
+	q->seen = READ_ONCE(*q->sq_head);
+	return q->tail - q->seen > q->sq_mask;
 }
 
 /*
@@ -180,148 +272,140 @@ static bool vbu_sq_wait(struct vbu_queue *q)
 	return false;
 }
 
+/* What came of looking for a place in a full SQ */
+#define VBU_SQ_ROOM	BIT(0)
+#define VBU_SQ_WAKEUP	BIT(1)	/* as vbu_publish() */
+
 /*
- * Looks for a place in a full SQ.  False: there is none, and who reaps next
- * runs the queue again.  @wakeup: as vbu_publish().  sq_lock held.
+ * Without VBU_SQ_ROOM there is none, and who reaps next runs the queue again.
+ * sq_lock held.
  */
-static bool vbu_sq_make_room(struct vbu_queue *q, bool *wakeup)
+static noinline unsigned int vbu_sq_make_room(struct vbu_queue *q)
 {
+	unsigned int found = 0;
 	unsigned long flags;
 
-	*wakeup = vbu_publish(q);
-	if (!*wakeup && vbu_sq_wait(q))
-		return true;
+	if (vbu_publish(q))
+		found = VBU_SQ_WAKEUP;
+	else if (vbu_sq_wait(q))
+		return VBU_SQ_ROOM;
 	spin_lock_irqsave(&q->cq_lock, flags);
 	q->starved = true;
 	spin_unlock_irqrestore(&q->cq_lock, flags);
 	/* Who has reaped before may have seen the host move its head. */
 	if (!vbu_sq_full(q))
-		return true;
+		return found | VBU_SQ_ROOM;
 	q->sq_full++;
-	return false;
+	return found;
 }
 
-blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
-			     const struct vbu_op *op, bool last)
+/* sq_lock held, and the SQ has a place. */
+static __always_inline void vbu_add_sqe(struct vbu_queue *q,
+					struct request *rq,
+					const struct vbu_op *op)
 {
 	struct io_uring_sqe *sqe;
-	bool wakeup = false;
-	bool full;
 
+	/*
+	 * What is not written here is 0 for ever: vbu_activate() zeroes it, and
+	 * the host only reads SQEs.
+	 */
+	sqe = &q->sqes[q->tail & q->sq_mask];
+	sqe->opcode = op->opcode;
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->off = op->off;
+	sqe->addr = op->addr;
+	sqe->len = op->len;
+	sqe->rw_flags = op->rw_flags;
+	sqe->user_data = (u32)rq->tag;
+	/* From here on the ring owns the request. */
+	WRITE_ONCE(q->slot[rq->tag], rq);
+	WRITE_ONCE(q->tail, q->tail + 1);
+	WRITE_ONCE(q->submitted, q->submitted + 1);
+}
+
+/*
+ * Queues @rq, and publishes it if it is the @last one.  BLK_STS_NOTSUPP: the
+ * ring cannot do it, a virtqueue can.
+ */
+blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq, bool last)
+{
+	struct vbu_op op __uninitialized;
+	unsigned int found = VBU_SQ_ROOM;
+	bool wakeup;
+
+	if (unlikely(!vbu_prepare(q, rq, &op)))
+		return BLK_STS_NOTSUPP;
 	spin_lock(&q->sq_lock);
-	full = unlikely(vbu_sq_full(q)) && !vbu_sq_make_room(q, &wakeup);
-	if (likely(!full)) {
-		sqe = &q->sqes[q->tail & (q->vbu->desc.sq_entries - 1)];
-		*sqe = (struct io_uring_sqe) {
-			.opcode		= op->opcode,
-			.flags		= IOSQE_FIXED_FILE,
-			.fd		= 0,
-			.off		= op->off,
-			.addr		= op->addr,
-			.len		= op->len,
-			.rw_flags	= op->rw_flags,
-			.user_data	= rq->tag,
-		};
-		/* From here on the ring owns the request. */
-		WRITE_ONCE(q->slot[rq->tag], rq);
-		WRITE_ONCE(q->tail, q->tail + 1);
-		WRITE_ONCE(q->submitted, q->submitted + 1);
+	if (unlikely(vbu_sq_full(q)))
+		found = vbu_sq_make_room(q);
+	wakeup = found & VBU_SQ_WAKEUP;
+	if (likely(found & VBU_SQ_ROOM)) {
+		vbu_add_sqe(q, rq, &op);
 		if (last && vbu_publish(q))
 			wakeup = true;
 	}
 	spin_unlock(&q->sq_lock);
 
-	if (wakeup)
+	if (unlikely(wakeup))
 		virtqueue_notify(q->vq);
 	/*
 	 * Not DEV_RESOURCE: that relies on a completion to run the queue again,
 	 * and all may have been completed by now.
 	 */
-	return full ? BLK_STS_RESOURCE : BLK_STS_OK;
+	return likely(found & VBU_SQ_ROOM) ? BLK_STS_OK : BLK_STS_RESOURCE;
 }
 
-/* What was taken out of a ring. */
-struct vbu_batch {
-	unsigned int n;
-	bool drained;	/* the ring is closed and has nothing left */
-	bool starved;	/* somebody found the SQ full */
-	bool broken;	/* this is no CQ any more */
-	struct {
-		struct request *rq;
-		int res;
-	} done[VBU_REAP_BATCH];
-};
-
-/* Takes completed requests out of the ring, as many as @b has places. */
-static void vbu_take(struct vbu_queue *q, struct vbu_batch *b)
+/*
+ * Queues a plug's requests, of any queues, and publishes each queue's at once.
+ * Returns what a ring has no place for or cannot do, not started.
+ */
+struct rq_list vbu_ring_submit_list(struct rq_list todo)
 {
-	struct vbu *vbu = q->vbu;
-	u32 tail, head;
-	unsigned long flags;
-	unsigned int n = 0;
+	struct rq_list others = { };
+	struct request *rq = rq_list_pop(&todo);
+	struct vbu_op op __uninitialized;
+	struct vbu_queue *q;
+	bool wakeup;
 
-	b->drained = false;
-	b->starved = false;
-	b->broken = false;
-	spin_lock_irqsave(&q->cq_lock, flags);
-	if (unlikely(!q->live))
-		goto out;
-	head = q->head;
-	/* The CQEs come after it. */
-	tail = virt_load_acquire(q->cq_tail);
-	if (unlikely(tail - head > vbu->desc.cq_entries)) {
-		b->broken = true;
-		goto out;
+	while (rq) {
+		q = vbu_rq_queue(rq);
+		spin_lock(&q->sq_lock);
+		do {
+			/* As in vbu_queue_rq(); RCU is held here, too. */
+			if (likely(smp_load_acquire(&q->open)) &&
+			    likely(!(rq->rq_flags & RQF_DONTPREP)) &&
+			    likely(!vbu_sq_full(q)) &&
+			    likely(vbu_prepare(q, rq, &op))) {
+				vbu_start(rq);
+				vbu_add_sqe(q, rq, &op);
+			} else {
+				rq_list_add_tail(&others, rq);
+			}
+			rq = rq_list_pop(&todo);
+		} while (rq && vbu_rq_queue(rq) == q);
+		wakeup = vbu_publish(q);
+		spin_unlock(&q->sq_lock);
+		if (unlikely(wakeup))
+			virtqueue_notify(q->vq);
 	}
-	while (head != tail && n < VBU_REAP_BATCH) {
-		struct io_uring_cqe *cqe;
-		u64 tag;
-		int res;
-
-		cqe = &q->cqes[head++ & (vbu->desc.cq_entries - 1)];
-		tag = READ_ONCE(cqe->user_data);
-		res = READ_ONCE(cqe->res);
-		if (unlikely(tag >= vbu->set.queue_depth || !q->slot[tag])) {
-			q->stray++;
-			dev_err_ratelimited(&vbu->vdev->dev,
-					    "queue %u: completion %d for request %llu, which is not in flight\n",
-					    q->index, res, tag);
-			continue;
-		}
-		b->done[n].rq = q->slot[tag];
-		b->done[n].res = res;
-		n++;
-		/* Now it is ours again. */
-		WRITE_ONCE(q->slot[tag], NULL);
-	}
-	if (head != q->head) {
-		WRITE_ONCE(q->head, head);
-		/* They are copied, the host may write over them. */
-		virt_store_release(q->cq_head, head);
-		WRITE_ONCE(q->completed, q->completed + n);
-	}
-	if (unlikely(n && q->starved)) {
-		b->starved = true;
-		q->starved = false;
-	}
-	b->drained = n && !READ_ONCE(q->open) &&
-		     READ_ONCE(q->submitted) == q->completed;
-out:
-	spin_unlock_irqrestore(&q->cq_lock, flags);
-	b->n = n;
+	return others;
 }
 
-static void vbu_finish(struct request *rq, int res, struct io_comp_batch *iob)
+/* Whether @res is what the ring says when all of @rq is done. */
+static bool vbu_all_done(struct request *rq, int res)
+{
+	return res == (req_op(rq) == REQ_OP_FLUSH ? 0 : blk_rq_bytes(rq));
+}
+
+/* Completes @rq, whose res and by_ring are set, on the CPU that it is of. */
+static void vbu_finish(struct request *rq, struct io_comp_batch *iob)
 {
 	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
-	unsigned int expected;
 
-	expected = req_op(rq) == REQ_OP_FLUSH ? 0 : blk_rq_bytes(rq);
-	r->by_ring = true;
-	r->res = res;
 	if (blk_mq_complete_request_remote(rq))
 		return;
-	if (likely(res == expected) &&
+	if (likely(vbu_all_done(rq, r->res)) &&
 	    blk_mq_add_to_batch(rq, iob, false, blk_mq_end_request_batch))
 		return;
 	vbu_ring_complete(rq);
@@ -345,76 +429,172 @@ static void vbu_cq_broken(struct vbu_queue *q)
 	vbu_path_kick(vbu);
 }
 
-/*
- * Takes a batch out of the ring and completes it.  Kept out of vbu_ring_reap(),
- * so that looking at an empty CQ, which is what pollers do most, has no arrays
- * to set up.
- */
-static noinline unsigned int vbu_reap_batch(struct vbu_queue *q,
-					    struct io_comp_batch *iob)
-{
-	struct vbu_batch b __uninitialized;
-	DEFINE_IO_COMP_BATCH(own);
-	unsigned int i;
+/* To be done before the last request is completed, and the queue may go. */
+#define VBU_BROKEN	BIT(0)	/* this is no CQ any more */
+#define VBU_STARVED	BIT(1)	/* somebody found the SQ full */
+#define VBU_DRAINED	BIT(2)	/* the ring is closed and has nothing left */
 
-	vbu_take(q, &b);
-	if (unlikely(b.broken))
+static noinline void vbu_tell(struct vbu_queue *q, unsigned int what)
+{
+	if (what & VBU_BROKEN)
 		vbu_cq_broken(q);
-	/* Both before the last one is completed, and the queue may go. */
-	if (unlikely(b.starved))
+	if (what & VBU_STARVED)
 		blk_mq_run_hw_queue(q->hctx, true);
-	if (unlikely(b.drained))
+	if (what & VBU_DRAINED)
 		vbu_path_kick(q->vbu);
-	for (i = 0; i < b.n; i++) {
-		int res = b.done[i].res;
-
-		if (unlikely(res < 0 && READ_ONCE(q->vbu->dying))) {
-			atomic_long_inc(&q->replayed);
-			res = -ECANCELED;
-		}
-		vbu_finish(b.done[i].rq, res, iob ?: &own);
-	}
-	if (!rq_list_empty(&own.req_list))
-		own.complete(&own);
-	return b.n;
 }
 
-/*
- * Completes what the host has completed; in any context.  @iob: from .poll(),
- * or NULL.
- */
-unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob)
+static noinline void vbu_stray(struct vbu_queue *q, u64 tag, int res)
 {
-	unsigned int n, total = 0;
+	q->stray++;
+	dev_err_ratelimited(&q->vbu->vdev->dev,
+			    "queue %u: completion %d for request %llu, which is not in flight\n",
+			    q->index, res, tag);
+}
 
-	if (!READ_ONCE(q->live) || vbu_cq_empty(q))
-		return 0;
-	do {
-		n = vbu_reap_batch(q, iob);
-		total += n;
-	} while (n == VBU_REAP_BATCH);
-	return total;
+/* A request that cannot simply go into the batch; as vbu_finish(). */
+static void vbu_finish_other(struct vbu_queue *q, struct request *rq,
+			     struct io_comp_batch *iob)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+
+	if (unlikely(r->res < 0 && READ_ONCE(q->vbu->dying))) {
+		atomic_long_inc(&q->replayed);
+		r->res = -ECANCELED;
+	}
+	vbu_finish(rq, iob);
 }
 
 /*
- * Reaps.  One caller at a time.  Only a busy ring has its interrupts switched
- * off meanwhile: the flag is in a line that the host's thread polls, and what
- * it posts after this has looked at the CQ interrupts again.
+ * Takes all completed requests out of the ring.  Those that polled for it and
+ * are done go into @iob as they come; all others are chained, and finished
+ * without the lock.
+ */
+static noinline unsigned int vbu_reap(struct vbu_queue *q,
+				      struct io_comp_batch *iob)
+{
+	struct rq_list others = { };
+	unsigned long flags = 0;
+	unsigned int what = 0;
+	unsigned int n = 0;
+	struct request *rq;
+	u32 tail, head;
+
+	/* No interrupt takes the lock of a polled ring. */
+	if (!q->polled)
+		local_irq_save(flags);
+	spin_lock(&q->cq_lock);
+	if (unlikely(!q->live))
+		goto out;
+	head = q->head;
+	/* The CQEs come after it. */
+	tail = virt_load_acquire(q->cq_tail);
+	if (unlikely(tail - head > q->cq_mask + 1)) {
+		what = VBU_BROKEN;
+		goto out;
+	}
+	if (unlikely(head == tail))
+		goto out;
+	do {
+		struct io_uring_cqe *cqe = &q->cqes[head++ & q->cq_mask];
+		u64 tag = READ_ONCE(cqe->user_data);
+		int res = READ_ONCE(cqe->res);
+		struct vbu_req *r;
+
+		if (unlikely(tag >= q->depth || !q->slot[tag])) {
+			vbu_stray(q, tag, res);
+			continue;
+		}
+		rq = q->slot[tag];
+		n++;
+		/* Now it is ours again. */
+		WRITE_ONCE(q->slot[tag], NULL);
+		if (likely(rq->cmd_flags & REQ_POLLED &&
+			   res == blk_rq_bytes(rq)) &&
+		    blk_mq_add_to_batch(rq, iob, false,
+					blk_mq_end_request_batch)) {
+			blk_mq_set_request_complete(rq);
+			continue;
+		}
+		r = blk_mq_rq_to_pdu(rq);
+		r->by_ring = true;
+		r->res = res;
+		rq_list_add_tail(&others, rq);
+	} while (head != tail);
+	WRITE_ONCE(q->head, head);
+	/* They are read, the host may write over them. */
+	virt_store_release(q->cq_head, head);
+	WRITE_ONCE(q->completed, q->completed + n);
+	if (unlikely(n && q->starved)) {
+		what |= VBU_STARVED;
+		q->starved = false;
+	}
+	if (unlikely(!READ_ONCE(q->open)) && n &&
+	    READ_ONCE(q->submitted) == q->completed)
+		what |= VBU_DRAINED;
+out:
+	spin_unlock(&q->cq_lock);
+	if (!q->polled)
+		local_irq_restore(flags);
+
+	if (unlikely(what))
+		vbu_tell(q, what);
+	while ((rq = rq_list_pop(&others)))
+		vbu_finish_other(q, rq, iob);
+	return n;
+}
+
+static bool vbu_reapable(struct vbu_queue *q)
+{
+	return READ_ONCE(q->live) && !vbu_cq_empty(q);
+}
+
+/* Has what the host has completed be completed with @iob; from .poll(). */
+unsigned int vbu_ring_poll(struct vbu_queue *q, struct io_comp_batch *iob)
+{
+	return vbu_reapable(q) ? vbu_reap(q, iob) : 0;
+}
+
+/* Completes what the host has completed; in any context. */
+unsigned int vbu_ring_reap(struct vbu_queue *q)
+{
+	DEFINE_IO_COMP_BATCH(iob);
+	unsigned int n;
+
+	if (!vbu_reapable(q))
+		return 0;
+	n = vbu_reap(q, &iob);
+	/* Set with the first request that is in it. */
+	if (iob.complete)
+		iob.complete(&iob);
+	return n;
+}
+
+/*
+ * Reaps.  One caller at a time.  While other requests are on their way the ring
+ * is kept from interrupting for what is found here anyway; a single one is not
+ * worth it, as the flag is in a line that the host's thread polls.
  */
 void vbu_ring_interrupt(struct vbu_queue *q)
 {
+	unsigned int n = 0;
+
 	if (!READ_ONCE(q->live))
 		return;
 	WRITE_ONCE(q->interrupts, q->interrupts + 1);
-	if (vbu_reap_batch(q, NULL) < VBU_REAP_BATCH)
-		return;
+	if (READ_ONCE(q->submitted) - READ_ONCE(q->completed) <= 1) {
+		n = vbu_ring_reap(q);
+		goto out;
+	}
 	do {
 		WRITE_ONCE(*q->cq_flags, IORING_CQ_EVENTFD_DISABLED);
-		vbu_ring_reap(q, NULL);
+		n += vbu_ring_reap(q);
 		WRITE_ONCE(*q->cq_flags, 0);
 		virt_mb();	/* what the host posts from here on interrupts */
-	} while (!vbu_cq_empty(q) && READ_ONCE(q->live) &&
-		 !READ_ONCE(q->vbu->give_up));
+	} while (vbu_reapable(q) && !READ_ONCE(q->vbu->give_up));
+out:
+	if (!n)
+		WRITE_ONCE(q->empty, q->empty + 1);
 }
 
 /*
@@ -430,6 +610,7 @@ unsigned int vbu_ring_end(struct vbu_queue *q, int res)
 	spin_unlock_irq(&q->cq_lock);
 
 	for (tag = 0; q->slot && tag < q->vbu->set.queue_depth; tag++) {
+		struct vbu_req *r;
 		struct request *rq;
 
 		spin_lock_irq(&q->cq_lock);
@@ -442,7 +623,10 @@ unsigned int vbu_ring_end(struct vbu_queue *q, int res)
 		if (!rq)
 			continue;
 		n++;
-		vbu_finish(rq, res, NULL);
+		r = blk_mq_rq_to_pdu(rq);
+		r->by_ring = true;
+		r->res = res;
+		vbu_finish(rq, NULL);
 	}
 	return n;
 }

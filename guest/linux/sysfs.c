@@ -85,6 +85,7 @@ static const struct {
 	VBU_COUNTER(completed),
 	VBU_COUNTER(doorbells),
 	VBU_COUNTER(interrupts),
+	VBU_COUNTER(empty),
 	VBU_COUNTER(sq_full),
 	VBU_COUNTER(stray),
 	VBU_COUNTER(vq_requests),

@@ -13,7 +13,6 @@
 #include <linux/atomic.h>
 #include <linux/blk-mq.h>
 #include <linux/cache.h>
-#include <linux/msi_api.h>
 #include <linux/mutex.h>
 #include <linux/scatterlist.h>
 #include <linux/spinlock.h>
@@ -26,6 +25,7 @@
 
 #include <uapi/linux/io_uring.h>
 
+#include "compat.h"
 #include "virtio_blk_uring.h"
 
 #ifdef __BIG_ENDIAN
@@ -36,8 +36,6 @@
 #define VBU_MAX_SEGMENTS	128U
 /* Memory beyond so many windows takes the virtqueues. */
 #define VBU_MAX_WINDOWS		16U
-/* Completions that are taken out of a CQ at once. */
-#define VBU_REAP_BATCH		16U
 
 /* struct iovec as the host has it, whatever the guest's word size is */
 struct vbu_iovec {
@@ -58,7 +56,8 @@ struct vbu_req {
 	u8 tries;		/* returned by the ring without progress */
 	unsigned int timeouts;
 	int res;		/* a CQE's */
-	struct vbu_iovec iov[];				/* host reads */
+	/* Host reads; apart, so that requests lie close together. */
+	struct vbu_iovec *iov;
 };
 
 /* Where guest memory is for the rings. */
@@ -100,12 +99,16 @@ struct vbu_desc {
 struct vbu;
 
 struct vbu_queue {
+	/* the first line is what each request reads and seldom anybody writes */
 	struct vbu *vbu;
 	struct virtqueue *vq;
-	struct blk_mq_hw_ctx *hctx;
-	unsigned int index;
-	bool polled;
-	bool iopoll;		/* FSYNC is refused here */
+	const struct vbu_window *window;	/* the last one that fitted */
+	struct request **slot;	/* by tag: the requests that the ring owns */
+	u64 opcodes;		/* as in vbu_desc, and so the next four */
+	u32 max_bytes;
+	u32 offset_mask;	/* an alignment - 1 */
+	u32 mem_mask;
+	u32 sq_mask;		/* a number of entries - 1 */
 	/*
 	 * open: .queue_rq() may submit; read under RCU, so that after closing
 	 * and a grace period nobody submits.  live: the CQ may be read; changed
@@ -113,41 +116,47 @@ struct vbu_queue {
 	 */
 	bool open;
 	bool live;
+	bool polled;
+	bool iopoll;		/* FSYNC is refused here */
+	bool vq_unkicked;	/* under vq_lock */
 
 	/* submission; everything up to the next lock is under sq_lock */
 	spinlock_t sq_lock ____cacheline_aligned_in_smp;
+	u32 tail;		/* including SQEs that are not published yet */
+	u32 published;
+	u32 seen;		/* the host's head when we last had to look */
 	struct io_uring_sqe *sqes;
 	u32 *sq_head;		/* host writes */
 	u32 *sq_tail;		/* we write */
 	u32 *sq_flags;		/* host writes */
-	u32 tail;		/* including SQEs that are not published yet */
-	u32 published;
-	unsigned int window;	/* the last one that fitted */
 	unsigned long submitted;
 	unsigned long doorbells;
 	unsigned long sq_full;
 
 	/* completion; under cq_lock */
 	spinlock_t cq_lock ____cacheline_aligned_in_smp;
+	u32 head;
+	u32 cq_mask;		/* a number of entries - 1 */
+	u32 depth;		/* tags are below */
 	struct io_uring_cqe *cqes;	/* host writes */
 	u32 *cq_head;		/* we write */
 	u32 *cq_tail;		/* host writes */
-	u32 *cq_flags;		/* we write */
-	u32 head;
-	struct request **slot;	/* by tag: the requests that the ring owns */
 	unsigned long completed;
 	bool starved;		/* a request waits for a place in the SQ */
+	u32 *cq_flags;		/* we write */
 	unsigned long stray;	/* CQEs for nothing that is in flight */
 	unsigned long interrupts;
+	unsigned long empty;	/* interrupts that found nothing completed */
 
 	/* slow path; under vq_lock */
 	spinlock_t vq_lock ____cacheline_aligned_in_smp;
 	struct scatterlist *sg;
-	bool vq_unkicked;
 	bool vq_starved;
 	unsigned long vq_requests;
 
 	/* seldom */
+	struct blk_mq_hw_ctx *hctx;
+	unsigned int index;
 	atomic_long_t shorts;
 	atomic_long_t again;
 	atomic_long_t replayed;
@@ -155,6 +164,7 @@ struct vbu_queue {
 	void *sqe_mem;
 	struct msi_map vector;	/* index < 0: none */
 	char irq_name[32];
+	char name[16];		/* of vq, which keeps a pointer to it */
 };
 
 struct vbu {
@@ -166,6 +176,7 @@ struct vbu {
 	unsigned int num_poll;	/* the last ones */
 	int index;		/* in the disk's name */
 	bool write_cache;	/* what is written needs a flush to be durable */
+	bool fua;		/* or says so itself, on its way through a ring */
 	bool readonly;
 	struct {
 		u16 cylinders;
@@ -222,6 +233,23 @@ static inline struct vbu_queue *vbu_rq_queue(struct request *rq)
 	return rq->mq_hctx->driver_data;
 }
 
+/* What each request needs before it is anywhere but with blk-mq. */
+static inline void vbu_start(struct request *rq)
+{
+	struct vbu_req *r = blk_mq_rq_to_pdu(rq);
+
+	/* Set by vbu_requeue(), for requests that have a history. */
+	if (!(rq->rq_flags & RQF_DONTPREP)) {
+		/* Two of them only because all are one store then. */
+		r->status = 0;
+		r->by_ring = false;
+		r->flags = 0;
+		r->tries = 0;
+		r->timeouts = 0;
+	}
+	blk_mq_start_request(rq);
+}
+
 /* It was pulled out, or did not come back from a suspended machine. */
 static inline bool vbu_is_gone(struct vbu *vbu)
 {
@@ -233,20 +261,13 @@ extern struct workqueue_struct *vbu_wq;
 int vbu_get_id(struct vbu *vbu, char *id);
 
 /* ring.c: one ring, and requests in it */
-struct vbu_op {
-	u8 opcode;
-	u32 len;
-	u32 rw_flags;
-	u64 off;
-	u64 addr;
-};
-
-bool vbu_ring_prepare(struct vbu_queue *q, struct request *rq,
-		      struct vbu_op *op);
+void vbu_ring_init(struct vbu_queue *q);
 blk_status_t vbu_ring_submit(struct vbu_queue *q, struct request *rq,
-			     const struct vbu_op *op, bool last);
+			     bool last);
+struct rq_list vbu_ring_submit_list(struct rq_list todo);
 void vbu_ring_publish(struct vbu_queue *q);
-unsigned int vbu_ring_reap(struct vbu_queue *q, struct io_comp_batch *iob);
+unsigned int vbu_ring_poll(struct vbu_queue *q, struct io_comp_batch *iob);
+unsigned int vbu_ring_reap(struct vbu_queue *q);
 void vbu_ring_interrupt(struct vbu_queue *q);
 unsigned int vbu_ring_end(struct vbu_queue *q, int res);
 void vbu_ring_complete(struct request *rq);

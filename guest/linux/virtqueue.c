@@ -72,12 +72,12 @@ static int vbu_add(struct vbu_queue *q, struct request *rq)
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
 	case REQ_OP_DRV_IN:
-		blk_rq_map_sg(rq->q, rq, q->sg);
+		vbu_map_sg(rq, q->sg);
 		sgs[out + in++] = q->sg;
 		break;
 	case REQ_OP_WRITE:
 		if (!(r->flags & VBU_REQ_FLUSH)) {
-			blk_rq_map_sg(rq->q, rq, q->sg);
+			vbu_map_sg(rq, q->sg);
 			sgs[out++] = q->sg;
 		}
 		break;
@@ -109,6 +109,7 @@ blk_status_t vbu_vq_submit(struct vbu_queue *q, struct request *rq, bool last)
 	if (!vbu_fill_header(q->vbu, rq))
 		return BLK_STS_NOTSUPP;
 	r->by_ring = false;
+	vbu_completes_by_interrupt(rq);
 	spin_lock_irqsave(&q->vq_lock, flags);
 	err = vbu_add(q, rq);
 	if (err == -ENOSPC)
