@@ -2,47 +2,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The guest's root file system, build/guest/root, and the initramfs that is
-# made of it: busybox, fio, the tools of ext4, the kernel's modules that the
-# tests load, ours, and everything under tests/guest/rootfs.
+# made of it: busybox, fio, SQLite, the tools of ext4, the kernel's modules that
+# the tests load, ours, our programs and everything under tests/guest/rootfs.
 
 . "$(dirname "$0")/lib.sh"
+. "$repo/scripts/image.sh"
+. "$repo/scripts/guest-kernel.sh"
 
-guest=$build/guest
 root=$guest/root
 image=$guest/initramfs.cpio.gz
 [ -e "$guest/kver" ] || die "the guest's kernel is not there yet; run ./configure first"
 kver=$(cat "$guest/kver")
 
-programs='fio mke2fs e2fsck'
-modules='virtio_blk null_blk'
+programs='fio mke2fs e2fsck sqlite3'
+# Libraries that fio is linked with for engines that no guest can use.
+unused='rados|rbd|gfapi|nbd|ibverbs|rdmacm|pmem|pmemblk'
+modules='virtio_blk null_blk pvpanic-mmio'
+# Without them no test can talk to the guest; most kernels have them built in.
+early='virtio_pci virtio_console'
 ours="$guest/virtio_blk_uring.ko $guest/vbu_hostile.ko"
 overlays="$repo/tests/guest/rootfs"
+sources=$repo/tests/guest/programs
 
-files=
-for program in $programs; do
-    files+=" $(command -v "$program")" ||
-        die "the program $program is missing; run ./configure --install-deps"
-done
+files=$(paths $programs)
 
 # What all of it depends on, as a list that changes when any of it does.
 inputs=$(
-    find "$repo/scripts/guest-image.sh" "$guest/kver" $files \
-        $(ls -d $ours $overlays 2>/dev/null) \
+    find "$repo"/scripts/{guest-image,guest-kernel,image,stand-in}.sh "$guest/kver" $files \
+        $(ls -d $ours $overlays $sources 2>/dev/null) \
         -type f -printf '%p %s %T@ %m\n' | sort
 )
 if [ -e "$image" ] && [ "$(cat "$guest/image.inputs" 2>/dev/null)" = "$inputs" ]; then
     exit 0
 fi
-
-# copy FILE: FILE and the libraries that it needs, at their own paths.
-copy() {
-    local file
-    for file in "$1" $(ldd "$1" 2>/dev/null | grep -o '/[^ ]*'); do
-        [ ! -e "$root$file" ] || continue
-        mkdir -p "$root$(dirname "$file")"
-        cp -L "$file" "$root$file"
-    done
-}
 
 # A merged /usr, as the files' paths assume on either side of the merge.
 rm -rf "$root"
@@ -53,16 +45,24 @@ done
 
 cp "$(command -v busybox)" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
+# Before fio is copied, so that these are what it finds.
+fio=$(command -v fio)
+ldd "$fio" | awk -v unused="/lib($unused)[.]so" '$3 ~ unused { print $3 }' | while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    "$repo/scripts/stand-in.sh" "$fio" "$library" "$root$library"
+done
 for file in $files; do
     copy "$file"
+done
+for source in "$sources"/*.c; do
+    program=${source##*/}
+    cc -O2 -Wall -Werror -o "$root/bin/${program%.c}" "$source"
 done
 
 # Stock modules with what they need, unpacked: the guest has busybox's insmod.
 mkdir -p "$root/lib/modules/$kver" "$guest/modules"
 rm -f "$guest"/modules/*
-for module in $modules; do
-    modprobe -S "$kver" -d "$guest/kernel" --show-depends "$module"
-done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r file; do
+module_files $modules $early | while read -r file; do
     name=${file##*/}
     case $file in
     *.ko.xz) xz -dc "$file" >"$guest/modules/${name%.xz}" ;;
@@ -71,6 +71,7 @@ done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r file; do
     esac
 done
 cp "$guest"/modules/*.ko "$root/lib/modules/$kver/"
+module_files $early | sed 's,.*/,,; s,[.].*,,' >"$root/lib/modules/early"
 for file in $ours; do
     if [ -e "$file" ]; then
         strip -d -o "$root/lib/modules/$kver/${file##*/}" "$file"

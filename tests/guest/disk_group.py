@@ -30,6 +30,17 @@ class DiskGroup(Group):
                                  + fio.complaint(output))
         return fio.Result(output)
 
+    def finish_load(self):
+        """End the fio that was started as "load"; its result, without errors."""
+        status, output = self.vm.sh_status("killall -TERM fio; finish load",
+                                           timeout=120)
+        # fio says 128 when a signal told it to end.
+        assert status in (0, 128), f"fio ended with status {status}: {output}"
+        result = fio.Result(output)
+        assert "verify" not in result.notes, result.notes
+        assert result.ios() > 0
+        return result
+
     def requests(self):
         """Requests that the guest's driver has completed: (data, flushes)."""
         stat = self.vm.sh(f"cat /sys/block/{self.disk}/stat").split()

@@ -22,7 +22,7 @@ _serial = itertools.count(1)
 
 
 @contextlib.contextmanager
-def _root():
+def tracefs():
     """Where tracefs is mounted; mounted for the time being if need be."""
     for place in PLACES:
         if os.path.isdir(os.path.join(place, "instances")):
@@ -59,7 +59,7 @@ class Trace:
             out.write(text)
 
     def __enter__(self):
-        root = self._stack.enter_context(_root())
+        root = self._stack.enter_context(tracefs())
         self.instance = os.path.join(root, "instances",
                                      f"vbu-{os.getpid()}-{next(_serial)}")
         event = os.path.join("events", self.event)

@@ -7,8 +7,8 @@ import os
 import jailinfo
 import ring
 from jailinfo import Life
+from load_group import LoadGroup
 from tap import MIB, Skip
-from test_suspend import UnderLoad
 from vm import BUILD, Guest, GuestError, make_image
 
 JAIL = os.path.join(BUILD, "qemu", "tools", jailinfo.COMM)
@@ -24,17 +24,15 @@ def full_only(test):
     return test
 
 
-class JailGroup(UnderLoad):
-    """A group whose disk has a jail; its load is that of UnderLoad."""
+class JailGroup(LoadGroup):
+    """A group whose disk has a jail."""
 
     props = "num-queues=1,poll-queues=1"
 
     def tests(self):
-        """Ours, and not those that come with the load."""
         return [(description, function)
                 for description, function in super().tests()
-                if not hasattr(UnderLoad, function.__name__) and
-                (FULL or not hasattr(function, "full_only"))]
+                if FULL or not hasattr(function, "full_only")]
 
     guest = Guest
 
@@ -78,11 +76,16 @@ class JailGroup(UnderLoad):
                         "no child of QEMU's is left", seconds=5)
         assert self.path()["jail-pid"] == 0, self.path()
 
-    def expect_warnings(self, times):
-        """QEMU has said so often that a jail was killed, and nothing else."""
+    def expect_warnings(self, times, silent=0):
+        """QEMU has said so often that a jail was killed, and nothing else.
+
+        So many of them may have been silent: who kills a jail whose rings are
+        ending already brings about what was wanted.
+        """
         said = [line for line in self.vm.new_log_lines()
                 if not any(known in line for known in self.known_warnings)]
-        assert len(said) == times and all(KILLED in line for line in said), \
+        assert times - silent <= len(said) <= times and \
+            all(KILLED in line for line in said), \
             f"QEMU said {said}, and {times} jails were killed"
 
     def verify(self, disk=None, **options):

@@ -3,7 +3,10 @@
 
 import time
 
+from vm import GuestError
+
 DEVICE_PATH = "/machine/peripheral/"
+PATH_CHANGE = "VIRTIO_BLK_URING_PATH_CHANGE"
 
 
 class Counters:
@@ -59,14 +62,19 @@ def counters(vm, disk="vbu0"):
 
 
 def wait_state(vm, wanted, disk="vbu0", seconds=20):
-    """Wait until the path is in a state; QEMU has no event to wait for."""
+    """Wait until the path is in a state, from one change of it to the next."""
     deadline = time.monotonic() + seconds
     while True:
         now = path(vm, disk)
         if now["state"] == wanted:
             return now
-        if time.monotonic() > deadline:
+        try:
+            vm.wait_event(PATH_CHANGE, id=disk,
+                          timeout=max(deadline - time.monotonic(), 0))
+        except GuestError:
+            # If QEMU has ended, this says it again.
+            now = path(vm, disk)
             raise AssertionError(
-                f"the path of {disk} is '{now['state']}' (reason "
-                f"'{now['reason']}'), not '{wanted}', after {seconds} s")
-        time.sleep(0.01)
+                f"QEMU told no change of the path of {disk} to '{wanted}' "
+                f"within {seconds} s; it is '{now['state']}' (reason "
+                f"'{now['reason']}')") from None

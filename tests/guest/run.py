@@ -14,12 +14,13 @@ Logs of each group lie in build/tests/guest/GROUP/.
 """
 
 import argparse
-import re
 import sys
 
 import test_attack
+import test_blockops
 import test_boot
 import test_filesystem
+import test_hotplug
 import test_integrity
 import test_jail
 import test_jail_bounds
@@ -27,16 +28,19 @@ import test_jail_launch
 import test_jail_ram
 import test_jail_slow
 import test_lifecycle
+import test_migration
 import test_polling
 import test_requests
 import test_suspend
-from tap import Report, run_group
+import test_watch
+from tap import run_modules
 from vm import Config
 
 MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
-           test_suspend, test_lifecycle, test_polling, test_jail,
+           test_suspend, test_lifecycle, test_hotplug, test_migration,
+           test_blockops, test_polling, test_jail,
            test_jail_slow, test_jail_launch, test_jail_ram, test_jail_bounds,
-           test_attack)
+           test_attack, test_watch)
 
 
 def main():
@@ -51,28 +55,10 @@ def main():
     options = parser.parse_args()
     config = Config(accel=options.accel, stock=options.stock,
                     isolation=options.isolation)
-    wanted = [re.compile(pattern) for pattern in options.patterns]
-
-    report = Report()
     if not options.list and config.missing():
         print(f"Bail out! {config.missing()}")
         return 1
-    for module in MODULES:
-        for name, group_class in module.GROUPS.items():
-            group = group_class(config, name)
-            selected = [(description, function)
-                        for description, function in group.tests()
-                        if not wanted or any(
-                            pattern.search(f"{name}: {description}")
-                            for pattern in wanted)]
-            if options.list:
-                for description, _ in selected:
-                    print(f"{name}: {description}")
-            elif selected:
-                run_group(group, selected, report)
-    if not options.list:
-        report.end()
-    return 1 if report.failed else 0
+    return run_modules(MODULES, config, options.patterns, options.list)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import sys
 import time
 import traceback
 
-from vm import BUILD, Guest, make_image
+import autopsy
+from vm import BUILD, Guest, GuestError, make_image
 
 MIB = 1 << 20
 # What the guest's kernel says when it is unwell, whatever the test was about.
@@ -38,6 +39,8 @@ class Group:
     drive = "cache=writeback"
     bus = None
     smp = 1
+    # How often a test may lose its guest to what it runs on
+    tries = 1
     # Parts of the lines that QEMU may write here; all else fails a test.
     known_warnings = ("under TCG, code that the guest reads",)
 
@@ -124,6 +127,12 @@ class Group:
             raise AssertionError("the guest's kernel complains:\n"
                                  + "\n".join(lines))
 
+    def autopsy(self):
+        """What can be seen of a QEMU or guest that does not answer."""
+        if self.vm is None or self.vm.process.poll() is not None:
+            return ""
+        return "\n".join(autopsy.report(self.vm.process.pid))
+
     def drop(self):
         if self.vm is not None:
             self.vm.close()
@@ -158,17 +167,55 @@ class Report:
               + ("" if self.number else " # SKIP no test matches"), flush=True)
 
 
-def run_group(group, selected, report):
-    """Run the (description, function) pairs of one group."""
-    for description, function in selected:
-        started = time.monotonic()
-        name = f"{group.name}: {description}"
+def run_modules(modules, config, patterns, listing=False):
+    """Run, or only list, the tests of modules' GROUPS; an exit status.
+
+    patterns: regular expressions, one of which "group: description" matches.
+    """
+    wanted = [re.compile(pattern) for pattern in patterns]
+    report = Report()
+    for module in modules:
+        for name, group_class in module.GROUPS.items():
+            group = group_class(config, name)
+            selected = [(description, function)
+                        for description, function in group.tests()
+                        if not wanted or any(
+                            pattern.search(f"{name}: {description}")
+                            for pattern in wanted)]
+            if listing:
+                for description, _ in selected:
+                    print(f"{name}: {description}")
+            elif selected:
+                run_group(group, selected, report)
+    if not listing:
+        report.end()
+    return 1 if report.failed else 0
+
+
+def run_test(group, function, report):
+    """Run it; once more if the machine below is known to lose guests."""
+    for left in reversed(range(group.tries)):
         try:
             group.start()
             function()
             if group.vm is not None:
                 group.check_kernel()
                 group.check_qemu()
+            return
+        except GuestError as error:
+            if not left:
+                raise
+            report.explain(f"tried again, as the guest was lost: {error}")
+            group.drop()
+
+
+def run_group(group, selected, report):
+    """Run the (description, function) pairs of one group."""
+    for description, function in selected:
+        started = time.monotonic()
+        name = f"{group.name}: {description}"
+        try:
+            run_test(group, function, report)
         except Skip as reason:
             report.line(True, name, f" # SKIP {reason}")
             continue
@@ -178,6 +225,8 @@ def run_group(group, selected, report):
                 report.explain(f"{where.filename}:{where.lineno}: "
                                f"{where.line}")
             report.explain(f"{type(error).__name__}: {error}")
+            if isinstance(error, GuestError):
+                report.explain(group.autopsy())
             report.explain(f"logs in {group.directory}")
             report.line(False, name)
             group.drop()

@@ -113,15 +113,6 @@ class Attack(DiskGroup):
         went = ring.counters(self.vm, "vbu1") - before
         assert went.virtqueue == 0, f"the other disk lost its ring: {went}"
 
-    def finish_load(self):
-        status, output = self.vm.sh_status("killall -TERM fio; finish load",
-                                           timeout=120)
-        # fio says 128 when a signal told it to end.
-        assert status in (0, 128), f"fio ended with status {status}: {output}"
-        result = fio.Result(output)
-        assert "verify" not in result.notes, result.notes
-        assert result.ios() > 0
-
     # -- the attacker --------------------------------------------------------
 
     def bind(self, driver, how):

@@ -6,7 +6,7 @@ import os
 
 import ring
 from disk_group import DiskGroup
-from tap import MIB
+from tap import MIB, Group
 from vm import STOCK_DEVICE, make_image
 
 
@@ -91,4 +91,22 @@ class Boot(DiskGroup):
                            "virtio_blk"], lines
 
 
-GROUPS = {"boot": Boot}
+class LargeBlocks(Group):
+    """Blocks that are larger than a page, which few kernels know."""
+
+    props = "logical_block_size=8192,physical_block_size=8192"
+
+    def prepare(self):
+        self.vm.sh("load virtio_blk_uring")
+
+    def test_large_blocks(self):
+        """blocks of 8 KiB are read, or refused with a sentence"""
+        said = self.vm.sh("dmesg")
+        if not self.vm.sh("disks"):
+            assert "no blocks of 8192 bytes; use a smaller" in said, said
+            return
+        disk = self.disk_of("virtio_blk_uring")
+        self.vm.sh(f"dd if=/dev/{disk} of=/dev/null bs=8k count=1 iflag=direct")
+
+
+GROUPS = {"boot": Boot, "boot-large-blocks": LargeBlocks}

@@ -62,11 +62,13 @@ class Integrity(DiskGroup):
         assert result.ios() >= blocks, f"fio did {result.ios()} I/Os"
         # The block layer polls for no bio that it had to split, as it has to
         # split those of 1 MiB whose pages lie scattered: few, or all of them.
-        went = self.expect_ring_served(
-            before, None if polled and bs == "1m" else polled,
-            at_least=blocks)
+        split = polled and bs == "1m"
+        went = self.expect_ring_served(before, None if split else polled,
+                                       at_least=blocks)
         if self.jobs > 1 and not self.config.stock:
             used = went.by_queue[4:] if polled else went.by_queue[:4]
+            if split:
+                used = map(sum, zip(went.by_queue[:4], used))
             assert min(used) > 0, f"a ring was not used: {went}"
 
 

@@ -59,11 +59,6 @@ class Polling(DiskGroup):
             "/dev/" + disk, "randread", "4k", 8, polled=True, size="64m",
             time_based=True, runtime=300, norandommap=True) + "'")
 
-    def end_load(self):
-        status, output = self.vm.sh_status("killall -TERM fio; finish load")
-        assert status in (0, 128), f"fio ended with status {status}: {output}"
-        return fio.Result(output)
-
     def device_threads_calls(self, seconds):
         """Calls of QEMU's threads but for the vCPUs'."""
         cpus = {cpu["thread-id"] for cpu in self.vm.qmp("query-cpus-fast")}
@@ -88,7 +83,7 @@ class Polling(DiskGroup):
         for _ in range(2):
             floor += self.device_threads_calls(WINDOW)
             floor_seconds += WINDOW
-        self.end_load()
+        self.finish_load()
         timer = set(self.kinds(floor))
 
         self.polled_load(self.disk)
@@ -103,7 +98,7 @@ class Polling(DiskGroup):
             assert went.virtqueue == 0, went
             ios += went.polled
             seconds += WINDOW
-        self.end_load()
+        self.finish_load()
         self.explain(calls, floor, timer, ios, seconds, floor_seconds)
         assert ios >= ENOUGH, f"only {ios} I/Os in {seconds} s"
 

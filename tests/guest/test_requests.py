@@ -88,6 +88,24 @@ class Requests(DiskGroup):
         assert synced >= 50 + flushes, \
             f"50 FUA writes and {flushes} flushes, {synced} syncs of the image"
 
+    def shorts(self):
+        return int(self.vm.sh(f"grep ^shorts /sys/block/{self.disk}/uring/"
+                              "counters").split()[1])
+
+    def test_short(self):
+        """short reads are taken for what they are, by interrupt and polled"""
+        self.need_ring()
+        try:
+            os.truncate(self.image, MIB + 512)
+            for polled in (False, True):
+                before = self.shorts()
+                # The first sector is there; QEMU makes zeroes of the rest.
+                self.fio("read", "4k", 1, polled=polled, offset=MIB, size="4k")
+                went = self.shorts() - before
+                assert went == 2, f"{went} short reads where 2 must be"
+        finally:
+            os.truncate(self.image, self.image_size)
+
     def image_syncs(self, function):
         """How often the host synced the image while `function` ran."""
         inode = os.stat(self.image).st_ino

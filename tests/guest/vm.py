@@ -64,6 +64,10 @@ class Config:
             os.path.join(BUILD, "guest", "vmlinuz")
         self.initrd = initrd or os.environ.get("VBU_INITRD") or \
             os.path.join(BUILD, "guest", "initramfs.cpio.gz")
+        # For the kernel of each guest, before what the test itself wants
+        self.append = os.environ.get("VBU_APPEND", "")
+        if self.append:
+            self.append += " "
 
     def missing(self):
         """A sentence about the first file that is not there, or None."""
@@ -87,7 +91,7 @@ class Config:
         return STOCK_DRIVER if self.stock else DRIVER
 
 
-def _die_with_parent():
+def die_with_parent():
     # Runs between fork and exec: a killed harness must not leave QEMU behind.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -169,6 +173,8 @@ class Guest:
                  args=(), append="", wrap=()):
         self.config = config
         self.logdir = logdir
+        self.options = {"smp": smp, "mem": mem, "args": tuple(args),
+                        "append": append, "wrap": tuple(wrap)}
         self.disks = [dict(disk) for disk in disks]
         self.events = []
         self.kernel_release = None
@@ -192,7 +198,7 @@ class Guest:
                                for word in command) + "\n")
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._logs[2],
-            stderr=subprocess.STDOUT, preexec_fn=_die_with_parent,
+            stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
             pass_fds=(qmp_qemu.fileno(), sh_qemu.fileno()))
         qmp_qemu.close()
         sh_qemu.close()
@@ -212,7 +218,10 @@ class Guest:
                  "-accel", self.config.accel,
                  "-cpu", "max" if tcg else "host", "-smp", str(smp),
                  "-object", "memory-backend-memfd,id=mem,share=on,size=" + mem,
-                 "-machine", "q35,memory-backend=mem", "-m", mem,
+                 # Under KVM Linux has better timers, and the HPET's ticks
+                 # would be system calls of QEMU's.
+                 "-machine", "q35,memory-backend=mem"
+                             + ("" if tcg else ",hpet=off"), "-m", mem,
                  # A panic or a reset that no test asked for ends QEMU, and
                  # with it every wait for the guest.
                  "-action", "reboot=shutdown,panic=shutdown",
@@ -223,7 +232,7 @@ class Guest:
                  "-append", "console=ttyS0 loglevel=5 oops=panic panic=-1 "
                             "clocksource=tsc tsc=reliable "
                             # Nor is a timer late because it is broken.
-                            "no_timer_check " + append,
+                            "no_timer_check " + self.config.append + append,
                  "-chardev", f"socket,id=qmp,fd={qmp_fd}",
                  "-mon", "chardev=qmp,mode=control",
                  "-serial", "file:" + self._log("console.log"),
@@ -260,6 +269,19 @@ class Guest:
                             if not prop.startswith(("poll-queues=",
                                                     "sqpoll-")))
         return text
+
+    def heir(self, logdir, disks=None, config=None, **options):
+        """A QEMU that waits for this one's guest to migrate to it.
+
+        disks: others than this one's, where the same would not do.
+        """
+        options = dict(self.options, **options)
+        options["args"] = tuple(options["args"]) + ("-incoming", "defer")
+        heir = Guest(config or self.config, logdir, disks or self.disks,
+                     **options)
+        heir.options["args"] = self.options["args"]
+        heir.kernel_release = self.kernel_release
+        return heir
 
     # -- QMP ---------------------------------------------------------------
 
@@ -330,10 +352,16 @@ class Guest:
 
     def sh_status(self, script, timeout=60):
         """Run a script in the guest; its exit status and its output."""
+        return self.sh_begin(script)(timeout)
+
+    def _sh_send(self, script):
         tag = f"{os.getpid()}.{next(self._ids)}"
         encoded = base64.b64encode(script.encode()).decode()
         self._shell.log.write(f"-- {script}\n")
         self._shell.send(f"{tag} {encoded}")
+        return tag
+
+    def _sh_answer(self, tag, script, timeout):
         deadline = time.monotonic() + timeout
         lines = []
         while True:
@@ -354,6 +382,19 @@ class Guest:
             raise GuestError(f"exit status {status} in the guest of:\n{script}"
                              f"\n{output}")
         return output
+
+    def sh_restart(self, script, seconds=BOOT_SECONDS):
+        """Run a script that makes the guest start anew; wait for that."""
+        self._sh_send(script)
+        return self.wait_boot(seconds)
+
+    def sh_begin(self, script):
+        """Run a script in the guest that ends after what the host does next.
+
+        What is returned waits for it: its exit status and its output.
+        """
+        tag = self._sh_send(script)
+        return lambda timeout=60: self._sh_answer(tag, script, timeout)
 
     def new_log_lines(self):
         """What QEMU wrote to standard error since this was last asked."""

@@ -35,6 +35,19 @@ disks() {
     done
 }
 
+# disk_of SERIAL: the disk that has it, whatever it is called this time.
+disk_of() {
+    for _b in /sys/block/vd*/serial; do
+        if [ "$(cat "$_b" 2>/dev/null)" = "$1" ]; then
+            _b=${_b%/serial}
+            echo "${_b##*/}"
+            return 0
+        fi
+    done
+    echo "disk_of: the guest has no disk $1" >&2
+    return 1
+}
+
 # real PROGRAM ARGUMENT...: run a program that busybox has an applet of too.
 real() {
     for _d in /usr/sbin /sbin /usr/bin /bin; do
