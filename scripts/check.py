@@ -9,8 +9,8 @@
     scripts/check.py -p PATTERN ...   only tests whose name matches
 
 unit and qtest are GLib test programs, of which each test is run in a process
-of its own, so that one that crashes costs itself only. entry and guest are
-programs that speak TAP. The last line is "N passed, N failed,
+of its own, so that one that crashes costs itself only. entry, guest and nvme
+are programs that speak TAP; the last gets the options in the variable NVME. The last line is "N passed, N failed,
 N skipped"; the exit status is 0 when nothing failed and something passed.
 """
 
@@ -19,6 +19,7 @@ import glob
 import os
 import queue
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,7 +34,11 @@ QEMU = os.path.join(BUILD, NAME)
 LOGS = os.path.join(BUILD, "log", "check" + NAME.removeprefix("qemu"))
 
 # Silence for so long means that a test hangs.
-PATIENCE = {"unit": 120, "qtest": 180, "guest": 900, "entry": 300}
+PATIENCE = {"unit": 120, "qtest": 180, "guest": 900, "entry": 300,
+            "nvme": 900}
+
+# Of what a failed test said: what went wrong, and what it looked like then.
+FIRST_DETAILS, LAST_DETAILS = 4, 26
 
 # GLib's exit status
 ALL_SKIPPED = 77
@@ -87,7 +92,10 @@ class Tally:
         self.failed.append(name)
         self.say(f"FAILED  {name} ({seconds:.1f} s); its output: "
                  f"{os.path.relpath(log, TOP)}")
-        for line in details[-12:]:
+        if len(details) > FIRST_DETAILS + LAST_DETAILS:
+            details = details[:FIRST_DETAILS] + ["..."] + \
+                details[-LAST_DETAILS:]
+        for line in details:
             self.say(f"        {line}")
 
 
@@ -269,21 +277,24 @@ def qtest(tally, matches):
              lambda path: "virtio-blk-uring" in path and matches(f"qos-test: {path}"))
 
 
-def tap_suite(suite):
-    script = os.path.join(TOP, "tests", suite, "run.sh")
+def tap_suite(suite, directory, options=""):
+    """A program that speaks TAP; `options`: a variable that has more of them."""
+    script = os.path.join(TOP, "tests", directory, "run.sh")
 
     def run(tally, matches):
         if not os.path.exists(script):
             tally.fail(suite, 0, [f"{os.path.relpath(script, TOP)} is missing"], LOGS)
             return
         patterns = [matches.pattern] if getattr(matches, "pattern", None) else []
-        run_tap(tally, suite, suite, [script, *patterns],
+        more = shlex.split(os.environ.get(options, ""))
+        run_tap(tally, suite, suite, [script, *more, *patterns],
                 os.path.join(LOGS, suite + ".log"))
     return run
 
 
-SUITES = {"entry": tap_suite("entry"), "unit": unit, "qtest": qtest,
-          "guest": tap_suite("guest")}
+SUITES = {"entry": tap_suite("entry", "entry"), "unit": unit, "qtest": qtest,
+          "guest": tap_suite("guest", "guest"),
+          "nvme": tap_suite("nvme", "nested", "NVME")}
 
 
 class Matcher:
@@ -300,7 +311,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true",
                         help="a line for each test")
     parser.add_argument("-p", "--pattern", help="only tests whose name matches")
-    parser.add_argument("suites", nargs="*", help="entry, unit, qtest, guest")
+    parser.add_argument("suites", nargs="*", help="entry, unit, qtest, guest, nvme")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
     if unknown:

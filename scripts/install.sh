@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# install.sh DESTDIR PREFIX: the emulator, the guest's driver as DKMS wants it,
-# and the documents. Beside the distribution's QEMU, which lives in /usr.
+# install.sh DESTDIR PREFIX: the emulator, the tool that shows its rings, the
+# guest's driver as DKMS wants it, and the documents. Beside the distribution's
+# QEMU, which lives in /usr.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -20,6 +21,13 @@ install -s -m 755 "$build/qemu/qemu-system-x86_64" "$to/bin/qemu-system-x86_64"
 # QEMU look at its /proc entries.
 install -D -m 755 "$build/qemu/tools/qemu-ring-jail" "$to/libexec/qemu-ring-jail"
 
+# One file of all its modules, which Python runs as it is.
+watch=$(mktemp -d)
+trap 'rm -rf "$watch"' EXIT
+install -m 644 "$repo"/tools/ring-watch/*.py "$watch"
+python3 -m zipapp -p '/usr/bin/env python3' -o "$to/bin/qemu-ring-watch" "$watch"
+chmod 755 "$to/bin/qemu-ring-watch"
+
 if [ -e "$repo/guest/linux/dkms.conf" ]; then
     version=$(sed -n 's/^PACKAGE_VERSION="\?\([^"]*\)"\?$/\1/p' "$repo/guest/linux/dkms.conf")
     module=$to/src/virtio-blk-uring-$version
@@ -35,4 +43,4 @@ for document in docs README.md; do
     done
 done
 
-echo "installed below $to: bin/qemu-system-x86_64, libexec/qemu-ring-jail${module:+, ${module#"$to"/} (for dkms add)}"
+echo "installed below $to: bin/qemu-system-x86_64, bin/qemu-ring-watch, libexec/qemu-ring-jail${module:+, ${module#"$to"/} (for dkms add)}"

@@ -58,9 +58,9 @@ try() {
         die "./configure failed on a minimal Debian $release; see above, and ${root#"$repo"/}/root/virtio-blk-uring/build/log"
     printf 'Debian %s: ./configure --install-deps took %s s\n' "$release" $((SECONDS - started))
     started=$SECONDS
-    inside "$root" 'make && make guest' ||
+    inside "$root" 'make && make nested' ||
         die "make failed on a minimal Debian $release; see above, and ${root#"$repo"/}/root/virtio-blk-uring/build/log"
-    printf 'Debian %s: make && make guest took %s s\n' "$release" $((SECONDS - started))
+    printf 'Debian %s: make && make nested took %s s\n' "$release" $((SECONDS - started))
     started=$SECONDS
     inside "$root" './configure && make' ||
         die "the second run failed on a minimal Debian $release"

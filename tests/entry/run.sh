@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # run.sh [PATTERN]: what ./configure says when a machine is not fit for it, and
-# the rules that lay our files into QEMU's source. TAP on standard output.
+# the rules that lay our files into QEMU's source; and the benchmark's report.
+# TAP on standard output.
 #
 # Nothing of the machine is changed: what a test pretends, it pretends in a
 # namespace of its own, in a copy of the repository.
@@ -180,6 +181,14 @@ line_missing() {
     refuses "tests/qtest/meson.build has the line .*virtio-blk-test.c.* 0 times" "$copy/scripts/qemu-tree.sh"
 }
 test_that 'a line that QEMU no longer has is named' line_missing
+
+### The benchmark's report
+
+checks=$("$repo/tests/entry/report.py") || checks='listed the checks of the report can be listed'
+while read -r name what; do
+    eval "report_$name() { \"\$repo/tests/entry/report.py\" $name; }"
+    test_that "report: $what" "report_$name"
+done <<<"$checks"
 
 ### Run
 
