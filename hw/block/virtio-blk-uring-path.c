@@ -100,23 +100,14 @@ static void calm_over(void *opaque)
     }
 }
 
-typedef struct Lost {
-    VirtIOBlkUring *dev;
-    uint64_t activation;
-} Lost;
-
 /* A doorbell found no SQPOLL thread. */
 static void bury_lost(void *opaque)
 {
-    Lost *lost = opaque;
-    VirtIOBlkUring *s = lost->dev;
+    VirtIOBlkUring *s = opaque;
 
-    /* There may be other rings by now. */
-    if (s->activations == lost->activation && virtio_blk_uring_has_rings(s)) {
+    if (virtio_blk_uring_has_rings(s)) {
         rings_died(s);
     }
-    object_unref(OBJECT(s));
-    g_free(lost);
 }
 
 void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
@@ -127,13 +118,7 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     if (ring->group) {
         ring->doorbells++;
         if (ring_group_doorbell(ring->group, ring->number) == -EOWNERDEAD) {
-            Lost *lost = g_new(Lost, 1);
-
-            *lost = (Lost) {
-                .dev = VIRTIO_BLK_URING(object_ref(OBJECT(s))),
-                .activation = s->activations,
-            };
-            aio_bh_schedule_oneshot(qemu_get_aio_context(), bury_lost, lost);
+            qemu_bh_schedule(s->lost_bh);
         }
     }
 }
@@ -142,6 +127,8 @@ static void free_rings(VirtIOBlkUring *s)
 {
     timer_del(s->suspend_timer);
     virtio_blk_uring_free_rings(s);
+    /* What it was to say was of these rings. */
+    qemu_bh_cancel(s->lost_bh);
     s->ending = false;
 }
 
@@ -310,12 +297,14 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s)
     s->windows = g_array_new(false, false, sizeof(VirtIOBlkUringWindow));
     s->suspend_timer = timer_new_ms(QEMU_CLOCK_REALTIME, suspend_timeout, s);
     s->calm_timer = timer_new_ms(QEMU_CLOCK_REALTIME, calm_over, s);
+    s->lost_bh = aio_bh_new(qemu_get_aio_context(), bury_lost, s);
 }
 
 void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s)
 {
     virtio_blk_uring_path_reset(s);
     virtio_blk_uring_event_cleanup(s);
+    qemu_bh_delete(s->lost_bh);
     timer_free(s->suspend_timer);
     timer_free(s->calm_timer);
     g_array_free(s->windows, true);

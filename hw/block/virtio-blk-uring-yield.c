@@ -128,19 +128,19 @@ static void drained_begin(void *opaque)
     virtio_blk_uring_parent_ops()->drained_begin(opaque);
 }
 
+/* Who drains may be waiting in any thread. */
+static void wake_drain(VirtIOBlkUring *s)
+{
+    aio_wait_kick();
+    aio_notify(blk_get_aio_context(backend(s)));
+}
+
 static void yield_for_iothread(void *opaque)
 {
     VirtIOBlkUring *s = opaque;
 
-    qatomic_set(&s->yielding, false);
-    /* It may have been unplugged meanwhile. */
-    if (DEVICE(s)->realized) {
-        yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
-    }
-    /* Who drains may be waiting in any thread. */
-    aio_wait_kick();
-    aio_notify(blk_get_aio_context(backend(s)));
-    object_unref(OBJECT(s));
+    yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
+    wake_drain(s);
 }
 
 /*
@@ -158,28 +158,14 @@ static bool drained_poll(void *opaque)
         yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
         return false;
     }
-    if (!qatomic_xchg(&s->yielding, true)) {
-        object_ref(OBJECT(s));
-        aio_bh_schedule_oneshot(qemu_get_aio_context(), yield_for_iothread, s);
-    }
+    qemu_bh_schedule(s->yield_bh);
     return true;
-}
-
-static void look_and_unref(void *opaque)
-{
-    VirtIOBlkUring *s = opaque;
-
-    if (DEVICE(s)->realized) {
-        virtio_blk_uring_look(s);
-    }
-    object_unref(OBJECT(s));
 }
 
 /* From any thread, and never within what may be holding the block graph. */
 static void look_soon(VirtIOBlkUring *s)
 {
-    object_ref(OBJECT(s));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), look_and_unref, s);
+    qemu_bh_schedule(s->look_bh);
 }
 
 static void drained_end(void *opaque)
@@ -252,6 +238,8 @@ void virtio_blk_uring_yield_init(VirtIOBlkUring *s)
 {
     s->migrating = migration_is_running();
     s->look_timer = timer_new_ms(QEMU_CLOCK_REALTIME, look, s);
+    s->look_bh = aio_bh_new(qemu_get_aio_context(), look, s);
+    s->yield_bh = aio_bh_new(qemu_get_aio_context(), yield_for_iothread, s);
     for (MigMode mode = 0; mode < MIG_MODE__MAX; mode++) {
         s->migration[mode].dev = s;
         migration_add_notifier_mode(&s->migration[mode].notifier,
@@ -269,6 +257,10 @@ void virtio_blk_uring_yield_cleanup(VirtIOBlkUring *s)
     for (MigMode mode = 0; mode < MIG_MODE__MAX; mode++) {
         migration_remove_notifier(&s->migration[mode].notifier);
     }
+    qemu_bh_delete(s->yield_bh);
+    qemu_bh_delete(s->look_bh);
+    /* It may have been waiting for the first of them, and need not any more. */
+    wake_drain(s);
     timer_free(s->look_timer);
     g_clear_pointer(&s->obstacle, g_free);
 }

@@ -166,10 +166,16 @@ struct VirtIOBlkUring {
     char *obstacle;             /* who needs the disk now, NULL: nobody */
     bool migrating;             /* guest memory leaves, */
     bool postcopy;              /* or is still to come */
-    bool yielding;              /* atomic: a BH for a drain is on its way */
     VirtIOBlkUringMigration migration[MIG_MODE__MAX];
     NotifierWithReturn postcopy_notifier;
     QEMUTimer *look_timer;      /* for the end of the obstacle */
+    /*
+     * Scheduled by any thread.  They end with the device: a reference to it
+     * would not keep the proxy, of whose memory it is a part.
+     */
+    QEMUBH *look_bh;
+    QEMUBH *yield_bh;           /* a drain in an IOThread waits for it */
+    QEMUBH *lost_bh;            /* a doorbell found the rings' thread gone */
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
     QEMUTimer *calm_timer;
     VirtIOBlkUringRam ram;
