@@ -198,10 +198,13 @@ void restricted_ring_guess_counters(const void *ring_mem,
                                     RestrictedRingCounters *counters)
 {
     const char *mem = ring_mem;
+    /* First, so that no request completes in between that was not submitted. */
+    uint32_t completed =
+        qatomic_load_acquire((uint32_t *)(mem + layout->cq_tail));
 
     *counters = (RestrictedRingCounters) {
         .submitted = qatomic_read((uint32_t *)(mem + layout->sq_head)),
-        .completed = qatomic_read((uint32_t *)(mem + layout->cq_tail)),
+        .completed = completed,
     };
 }
 

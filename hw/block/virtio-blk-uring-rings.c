@@ -227,7 +227,10 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
 
 uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring)
 {
-    return ring->group ? ring->shown.submitted - ring->shown.completed : 0;
+    int32_t n = ring->shown.submitted - ring->shown.completed;
+
+    /* The kernel shows a batch as submitted when some of it has completed. */
+    return ring->group ? MAX(n, 0) : 0;
 }
 
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)

@@ -8,18 +8,9 @@
 #include "qemu/module.h"
 #include "libqos/virtio-blk-uring-attack-siege.h"
 
-/*
- * That the kernel has taken as many SQEs as the test got answers to; the kernel
- * tells the number when the ring sleeps.
- */
+/* That the kernel has taken as many SQEs as the test got answers to */
 static void check_counter(QVBUSiege *s, uint64_t before, uint64_t taken)
 {
-    g_autofree char *source = NULL;
-    QVBURing *r = &s->u->rings[0];
-
-    qvbu_await(qvbu_asleep(r));
-    source = qvbu_query_source(s->u, 0);
-    g_assert_cmpstr(source, ==, "kernel");
     g_assert_cmpuint(qvbu_query_counter(s->u, 0, "submitted") - before, ==,
                      taken);
     g_test_message("attack: the kernel took %" PRIu64 " SQEs", taken);
@@ -220,6 +211,7 @@ static void test_ring_memory(void *obj, void *data, QGuestAllocator *alloc)
     unsigned rounds = MIN(4 + qvbu_siege_share(100) / 75000, 200);
     unsigned round, step, i;
     const unsigned steps = 1000, queues = 3;
+    gint64 spoke = g_get_monotonic_time();
     QVBUFastRing f[3];
 
     qvbu_siege_begin(s, u, queues);
@@ -227,7 +219,8 @@ static void test_ring_memory(void *obj, void *data, QGuestAllocator *alloc)
     for (round = 0; round < rounds; round++) {
         gint64 deadline = g_get_monotonic_time() + G_USEC_PER_SEC / 4;
 
-        if (round % 32 == 31) {
+        if (g_get_monotonic_time() - spoke > 10 * G_USEC_PER_SEC) {
+            spoke = g_get_monotonic_time();
             g_test_message("%u of %u rounds", round, rounds);
         }
         for (i = 0; i < queues; i++) {

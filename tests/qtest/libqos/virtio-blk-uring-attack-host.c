@@ -303,7 +303,7 @@ void qvbu_kernel_log_check(int fd)
         "BUG:", "WARNING:", "Oops", "general protection", "kernel BUG",
         "KASAN", "KCSAN", "UBSAN", "refcount_t", "list_add corruption",
         "list_del corruption", "soft lockup", "hard LOCKUP",
-        "detected stall", "blocked for more than", "Call Trace",
+        "detected stall",
     };
     char record[8192 + 1];
     unsigned i;

@@ -343,10 +343,32 @@ static QObject *find_in_ring(QDict *path, unsigned index, const char *key)
     return qdict_get(qobject_to(QDict, qlist_entry_obj(entry)), key);
 }
 
+/*
+ * The path when what it says of ring @index, if that runs, is the kernel's word:
+ * that may be too busy for a while, and QEMU asks it only so often.
+ */
+static QDict *query_kernel(QVirtioBlkUring *u, unsigned index)
+{
+    gint64 end = g_get_monotonic_time() + QVBU_TIMEOUT_US;
+
+    for (;;) {
+        QDict *path = qvbu_query_path(u);
+        QString *source = qobject_to(QString,
+                                     find_in_ring(path, index, "source"));
+
+        if (!strcmp(qstring_get_str(source), "kernel")) {
+            return path;
+        }
+        qobject_unref(path);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(50 * 1000);
+    }
+}
+
 uint64_t qvbu_query_counter(QVirtioBlkUring *u, unsigned index,
                             const char *key)
 {
-    g_autoptr(QDict) path = qvbu_query_path(u);
+    g_autoptr(QDict) path = query_kernel(u, index);
     QNum *value = qobject_to(QNum, find_in_ring(path, index, key));
 
     g_assert_nonnull(value);
@@ -360,15 +382,6 @@ bool qvbu_query_flag(QVirtioBlkUring *u, unsigned index, const char *key)
 
     g_assert_nonnull(value);
     return qbool_get_bool(value);
-}
-
-char *qvbu_query_source(QVirtioBlkUring *u, unsigned index)
-{
-    g_autoptr(QDict) path = qvbu_query_path(u);
-    QString *value = qobject_to(QString, find_in_ring(path, index, "source"));
-
-    g_assert_nonnull(value);
-    return g_strdup(qstring_get_str(value));
 }
 
 void qvbu_assert_path(QVirtioBlkUring *u, const char *state,

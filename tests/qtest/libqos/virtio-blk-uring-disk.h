@@ -71,12 +71,10 @@ unsigned qvbu_open_files(QVirtioBlkUring *u, const char *path);
 
 /* The property "path" of device drv0 */
 QDict *qvbu_query_path(QVirtioBlkUring *u);
-/* Of its ring @index: number @key */
+/* Of its ring @index: number @key, as the kernel says */
 uint64_t qvbu_query_counter(QVirtioBlkUring *u, unsigned index,
                             const char *key);
 bool qvbu_query_flag(QVirtioBlkUring *u, unsigned index, const char *key);
-/* Whose word the counters are; to be freed */
-char *qvbu_query_source(QVirtioBlkUring *u, unsigned index);
 void qvbu_assert_path(QVirtioBlkUring *u, const char *state,
                       const char *reason);
 void qvbu_set_passthrough(QVirtioBlkUring *u, bool on);
