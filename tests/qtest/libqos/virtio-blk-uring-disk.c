@@ -344,8 +344,8 @@ static QObject *find_in_ring(QDict *path, unsigned index, const char *key)
 }
 
 /*
- * The path when what it says of ring @index, if that runs, is the kernel's word:
- * that may be too busy for a while, and QEMU asks it only so often.
+ * The path when what it says of ring @index is the kernel's word: that may be
+ * too busy to say it for a while, and QEMU asks only so often.
  */
 static QDict *query_kernel(QVirtioBlkUring *u, unsigned index)
 {
