@@ -92,6 +92,8 @@ bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s);
 /* Brings ring->submitted and the like up to date. */
 void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
+/* What the guest's word is ahead of the kernel's last one, as of the update */
+RestrictedRingCounters virtio_blk_uring_uncounted(VirtIOBlkUringRing *ring);
 /* Requests that the kernel had in hand at the last update */
 uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring);
 /* detach_rings, and returns when nothing can reach disk or memory any more. */

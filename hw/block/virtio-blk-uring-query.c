@@ -55,29 +55,22 @@ const char *virtio_blk_uring_sentence(VirtIOBlkUring *s)
     return s->obstacle ?: s->error;
 }
 
-/* What the guest's word of a ring is ahead of the kernel's last one */
-static uint32_t not_counted(VirtIOBlkUringRing *ring, uint32_t shown,
-                            uint32_t last)
-{
-    return ring->group ? MAX((int32_t)(shown - last), 0) : 0;
-}
-
 static VirtioBlkUringRingInfo *ring_info(VirtIOBlkUringRing *ring)
 {
     VirtioBlkUringRingInfo *info = g_new(VirtioBlkUringRingInfo, 1);
+    RestrictedRingCounters uncounted;
     bool from_kernel;
 
     virtio_blk_uring_update_counters(ring);
+    uncounted = virtio_blk_uring_uncounted(ring);
     from_kernel = !ring->group || ring->shown.from_kernel;
     *info = (VirtioBlkUringRingInfo) {
         .queue = ring->index,
         .polled = ring->poll,
         .iopoll = ring->iopoll,
         .active = ring->group,
-        .submitted = ring->submitted + not_counted(ring, ring->shown.submitted,
-                                                   ring->last.submitted),
-        .completed = ring->completed + not_counted(ring, ring->shown.completed,
-                                                   ring->last.completed),
+        .submitted = ring->submitted + uncounted.submitted,
+        .completed = ring->completed + uncounted.completed,
         .in_flight = virtio_blk_uring_in_flight(ring),
         .interrupts = ring->interrupts,
         .source = from_kernel ? VIRTIO_BLK_URING_COUNTER_SOURCE_KERNEL :

@@ -218,11 +218,25 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
     ring_group_get_counters(ring->group, ring->number, &now);
     ring->shown = now;
     if (now.from_kernel) {
-        /* A guest's word is shown, but never becomes part of the sum. */
+        /* A guest's word is shown, but no part of the sum while this runs. */
         ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
         ring->completed += (uint32_t)(now.completed - ring->last.completed);
         ring->last = now;
     }
+}
+
+RestrictedRingCounters virtio_blk_uring_uncounted(VirtIOBlkUringRing *ring)
+{
+    int32_t submitted = ring->shown.submitted - ring->last.submitted;
+    int32_t completed = ring->shown.completed - ring->last.completed;
+
+    if (!ring->group) {
+        return (RestrictedRingCounters) { };
+    }
+    return (RestrictedRingCounters) {
+        .submitted = MAX(submitted, 0),
+        .completed = MAX(completed, 0),
+    };
 }
 
 uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring)
@@ -237,8 +251,13 @@ void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)
 {
     for (unsigned i = 0; i < s->num_rings; i++) {
         VirtIOBlkUringRing *ring = &s->rings[i];
+        RestrictedRingCounters uncounted;
 
         virtio_blk_uring_update_counters(ring);
+        /* The kernel says nothing of a killed jail's, and will not any more. */
+        uncounted = virtio_blk_uring_uncounted(ring);
+        ring->submitted += uncounted.submitted;
+        ring->completed += uncounted.completed;
         WITH_QEMU_LOCK_GUARD(&ring->lock) {
             ring->group = NULL;
         }

@@ -21,7 +21,7 @@ class DiskGroup(Group):
     def counters(self):
         return ring.counters(self.vm)
 
-    def fio(self, rw, bs, iodepth=1, timeout=120, **options):
+    def fio(self, rw, bs, iodepth=1, timeout=400, **options):
         options.setdefault("filename", "/dev/" + self.disk)
         status, output = self.vm.sh_status(
             fio.command(rw=rw, bs=bs, iodepth=iodepth, **options), timeout)

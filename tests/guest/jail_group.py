@@ -12,7 +12,7 @@ from tap import MIB, Skip
 from vm import BUILD, Guest, GuestError, make_image
 
 JAIL = os.path.join(BUILD, "qemu", "tools", jailinfo.COMM)
-GONE_SECONDS = 1        # for a jail whose requests the storage answers at once
+GONE_SECONDS = 30       # one that stays, stays for good
 KILLED = "the jail of its rings was killed"     # QEMU's words
 # Without it only what takes no long time is tested.
 FULL = bool(os.environ.get("VBU_FULL"))

@@ -63,7 +63,7 @@ def threads(pid):
     for task in os.listdir(f"/proc/{pid}/task"):
         try:
             found[int(task)] = comm(f"{pid}/task/{task}")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass                # an io-wq worker that has just gone
     return found
 
@@ -265,7 +265,7 @@ def _complain_threads(pid):
     for task in all_threads:
         try:
             now = status(f"{pid}/task/{task}")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue            # an io-wq worker
         for key, value in now.items():
             if key.startswith("Cap") and int(value, 16):

@@ -61,7 +61,28 @@ def counters(vm, disk="vbu0"):
                     stats["flush_operations"])
 
 
-def wait_state(vm, wanted, disk="vbu0", seconds=20):
+def forget_changes(vm, disk="vbu0"):
+    """Of changes of the path so far no event is left."""
+    path(vm, disk)              # what was on its way has come with the answer
+    vm.events = [event for event in vm.events
+                 if event["event"] != PATH_CHANGE or
+                 event["data"].get("id") != disk]
+
+
+def was_told(vm, state, reason, disk="vbu0"):
+    """Whether the path was in a state, also if it is over now; asks nobody."""
+    return any(event["event"] == PATH_CHANGE and
+               event["data"].get("id") == disk and
+               event["data"]["state"] == state and
+               event["data"]["reason"] == reason for event in vm.events)
+
+
+def wait_told(vm, state, reason, disk="vbu0"):
+    """Wait for a state that may be over when somebody asks for it."""
+    vm.wait_event(PATH_CHANGE, id=disk, state=state, reason=reason)
+
+
+def wait_state(vm, wanted, disk="vbu0", seconds=60):
     """Wait until the path is in a state, from one change of it to the next."""
     deadline = time.monotonic() + seconds
     while True:

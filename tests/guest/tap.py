@@ -91,7 +91,7 @@ class Group:
                              + (self.vm.sh("disks") or "there is no disk"))
 
     @staticmethod
-    def wait_until(condition, what, seconds=30):
+    def wait_until(condition, what, seconds=90):
         """Wait for something that QEMU tells only when asked."""
         deadline = time.monotonic() + seconds
         while not condition():

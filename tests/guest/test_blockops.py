@@ -64,7 +64,7 @@ class BlockOps(LoadGroup):
         self.vm.qmp("blockdev-add", driver="raw", node_name="target",
                     file={"driver": "file", "filename": target})
         self.vm.qmp("blockdev-backup", job_id="job", device=NODE,
-                    target="target", sync="full", speed=16 * MIB)
+                    target="target", sync="full", speed=MIB // 4)
         self.expect_virtqueue("copy-before-write")
         self.vm.qmp("block-job-set-speed", device="job", speed=0)
         self.wait_job("job")

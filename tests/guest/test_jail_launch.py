@@ -68,10 +68,10 @@ class NoSpawn(JailGroup):
     def die_and_rise(self, disk, name):
         before = self.jail(disk)
         self.verify(name)
+        ring.forget_changes(self.vm, disk)
         with Life(before) as jail:
             jail.kill()
-            path = ring.wait_state(self.vm, "virtqueue", disk)
-            assert path["reason"] == "died", path
+            ring.wait_told(self.vm, "virtqueue", "died", disk)
             jail.expect_end(GONE_SECONDS)
         after = self.jail(disk)
         assert after != before

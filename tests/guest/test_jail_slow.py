@@ -43,10 +43,10 @@ class StampedTrace(Trace):
 class SlowDisk(JailGroup):
     """The storage is slow to answer: a jail cannot die before it has."""
 
-    RATE = MIB                  # bytes a second, for the jail alone
+    RATE = MIB // 4             # bytes a second, for the jail alone
     image_size = 16 * MIB
     drive = "cache=none"
-    TOLD = re.compile(r"@(\d+\.\d+):virtio_blk_uring_state .* -> dead,")
+    CHANGE = re.compile(r"@(\d+\.\d+):virtio_blk_uring_state .* -> (\w+),")
     known_warnings = JailGroup.known_warnings + ("virtio_blk_uring_state",)
 
     def __init__(self, config, name):
@@ -91,33 +91,38 @@ class SlowDisk(JailGroup):
             f"{count} requests are in flight")
 
     def kill_slowly(self, pid):
-        """Kill the jail; seconds until the guest knew, longest answer."""
-        longest = 0
+        """Kill the jail; seconds until the guest knew, answers until then."""
+        answers = 0
+        ring.forget_changes(self.vm)
         with Life(pid) as jail:
             started = time.monotonic()
             jail.kill()
             while True:
-                asked = time.monotonic()
-                path = self.path()
                 self.vm.sh("true")
-                now = time.monotonic()
-                longest = max(longest, now - asked)
-                if path["state"] == "virtqueue":
+                self.path()             # which brings the events along
+                took = time.monotonic() - started
+                if ring.was_told(self.vm, "virtqueue", "died"):
                     break
-                assert now - started < 60, path
+                answers += 1
+                assert took < 120, self.path()
             assert jail.ended(), "the guest goes on, and the jail still lives"
-        # Before a new jail can come.
         ring.set_passthrough(self.vm, False)
-        assert path["reason"] == "died", path
+        # There may have been new rings by then.
+        ring.wait_state(self.vm, "virtqueue")
         self.expect_warnings(1)
-        return now - started, longest
+        return took, answers
 
-    def moment_told(self):
-        """When the device said DEAD last, on the clock of a trace."""
+    def told(self):
+        """When the device said DEAD, and when it had rings again."""
         offset = time.time() - time.monotonic()
         with open(os.path.join(self.directory, "qemu.log"),
                   encoding="utf-8") as log:
-            return float(self.TOLD.findall(log.read())[-1]) - offset
+            changes = [(float(when) - offset, state)
+                       for when, state in self.CHANGE.findall(log.read())]
+        dead = [when for when, state in changes if state == "dead"][-1]
+        return dead, min((when for when, state in changes
+                          if state == "ring" and when > dead),
+                         default=float("inf"))
 
     def die(self, rw):
         job = fio.command("/dev/" + self.disk, rw, "64k", iodepth=32,
@@ -130,13 +135,13 @@ class SlowDisk(JailGroup):
         assert status == 0, f"fio ended with status {status}: {output}"
         fio.Result(output)
 
-    def explain(self, took, longest):
+    def explain(self, took, answers):
         print(f"# the guest was told {took:.2f} s after the jail was killed; "
-              f"meanwhile monitor and guest answered within {longest:.2f} s",
+              f"meanwhile monitor and guest answered {answers} times",
               flush=True)
         assert took > 0.5, "the storage was not slow: this proves nothing"
-        assert longest < took / 2, \
-            f"QEMU or its guest stood still for {longest:.2f} s"
+        # One that waits for the storage answers once before, at most.
+        assert answers >= 4, "QEMU or its guest stood still"
 
     def again(self):
         ring.set_passthrough(self.vm, True)
@@ -146,7 +151,7 @@ class SlowDisk(JailGroup):
         """no write of a killed jail's reaches the disk when that is told"""
         pid = self.slow_down()
         self.die("write")
-        took, longest = self.kill_slowly(pid)
+        took, answers = self.kill_slowly(pid)
         self.settle()
         # Every byte that fio wrote is something else now, and stays so.
         before = self.counters()
@@ -159,7 +164,7 @@ class SlowDisk(JailGroup):
                 assert image.read(4 * MIB) == b"B" * (4 * MIB), \
                     "a write of the old ring came after its end"
             time.sleep(0.1)
-        self.explain(took, longest)
+        self.explain(took, answers)
         self.again()
 
     def test_reads(self):
@@ -169,18 +174,20 @@ class SlowDisk(JailGroup):
             tasks = set(jailinfo.threads(pid))
             self.die("read")
             tasks |= set(jailinfo.threads(pid))
-            took, longest = self.kill_slowly(pid)
+            took, answers = self.kill_slowly(pid)
             self.settle()
             done = trace.completions()
         rings = {where for _, task, where in done if task in tasks}
-        told = self.moment_told()
-        ours = [when for when, _, where in done if where in rings]
+        told, again = self.told()
+        # New rings may be where the old ones were.
+        ours = [when for when, _, where in done
+                if where in rings and when < again]
         assert ours, "no completion of the jail's was traced"
         print(f"# the last of {len(ours)} completions came "
               f"{(told - max(ours)) * 1000:.1f} ms before it was told",
               flush=True)
         assert max(ours) < told, "the old ring went on after its end"
-        self.explain(took, longest)
+        self.explain(took, answers)
         self.again()
 
 

@@ -83,11 +83,12 @@ class Watch(DiskGroup):
             first = len(watch.lines)
             for polled in (False, True):
                 self.fio("randread", "4k", 1, polled=polled, number_ios=10,
-                         numjobs=2)
+                         numjobs=2, cpus_allowed="0-1",
+                         cpus_allowed_policy="split")
             watch.await_lines(sum((self.counters() - start).by_queue))
             return len(watch.count("ring", first)) == 3 and \
                 "q?" not in watch.count("ring", first)
-        self.wait_until(known, "each ring is known", 60)
+        self.wait_until(known, "each ring is known", 300)
         return len(watch.lines)
 
     def expect_by_queue(self, watch, went, disk="", since=0):
@@ -151,7 +152,7 @@ class Watch(DiskGroup):
         self.wait_until(lambda: (self.counters() - before).ring > 100,
                         "fio reads")
         jail = str(ring.path(self.vm)["jail-pid"])
-        for end in (("-n", "500"), ("--seconds", "0.5", "-c")):
+        for end in (("-n", "500"), ("--seconds", "5", "-c")):
             watch = RingWatch("--jail", jail, *end)
             watch.finish()
             if "-n" in end:
@@ -187,20 +188,31 @@ class Watch(DiskGroup):
             pass
         assert not watch.instances(), watch.instances()
 
+    def attack(self, watch, device, drivers):
+        """Hostile requests, 100 of them, and the honest driver again."""
+        self.vm.sh(f"echo {device} >{drivers}/virtio_blk_uring/unbind\n"
+                   "load vbu_hostile\n"
+                   f"[ -e {drivers}/vbu_hostile/{device} ] || "
+                   f"echo {device} >{drivers}/vbu_hostile/bind")
+        watch.await_note("have ended")
+        said = self.vm.sh(
+            f"cd /sys/bus/virtio/devices/{device}/hostile\n"
+            "echo sqes 1 100 >attack; cat results\n"
+            f"echo {device} >{drivers}/vbu_hostile/unbind\n"
+            f"echo {device} >{drivers}/virtio_blk_uring/bind", timeout=120)
+        ring.wait_state(self.vm, "ring")
+        return said
+
     def test_refused_requests(self):
         """what the kernel refuses is shown, with opcode and reason"""
         device = self.device_of(self.disk)
         drivers = "/sys/bus/virtio/drivers"
-        with self.watch("--device", "vbu0") as watch:
-            self.vm.sh(f"echo {device} >{drivers}/virtio_blk_uring/unbind\n"
-                       "load vbu_hostile")
-            watch.await_note("have ended")
-            said = self.vm.sh(
-                f"cd /sys/bus/virtio/devices/{device}/hostile\n"
-                "echo sqes 1 100 >attack; cat results\n"
-                f"echo {device} >{drivers}/vbu_hostile/unbind\n"
-                f"echo {device} >{drivers}/virtio_blk_uring/bind", timeout=120)
-            ring.wait_state(self.vm, "ring")
+        # A busy machine may hold up the watch for as long as the rings live.
+        for _ in range(3):
+            with self.watch("--device", "vbu0") as watch:
+                said = self.attack(watch, device, drivers)
+            if not watch.missing():
+                break
         answers = dict(line.split()[:2] for line in said.splitlines())
         # The honest driver reads the partition table when it is bound again.
         ours = [line for line in watch.lines if line.tag > 1 << 32]

@@ -38,7 +38,7 @@ STOCK_DEVICE = "virtio-blk-pci"
 STOCK_DRIVER = "virtio_blk"
 
 PR_SET_PDEATHSIG = 1
-BOOT_SECONDS = 120
+BOOT_SECONDS = 400
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu")
 
 
@@ -286,7 +286,7 @@ class Guest:
     # -- QMP ---------------------------------------------------------------
 
     def _qmp_greeting(self):
-        self._qmp_message(30)
+        self._qmp_message(120)
         self.qmp("qmp_capabilities")
 
     def _qmp_message(self, seconds):
@@ -435,10 +435,10 @@ class Guest:
         """Let QEMU end by itself, so that its own way out is tested too."""
         self._qmp.send('{"execute": "quit"}')
         try:
-            status = self.process.wait(timeout=30)
+            status = self.process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             self.close()
-            raise GuestError("QEMU did not end within 30 s of 'quit'") from None
+            raise GuestError("QEMU did not end within 120 s of 'quit'") from None
         self.close()
         if status:
             raise GuestError(self._epitaph(f"QEMU ended with status {status}"))

@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+import time
 
 from tap import Skip
 
@@ -16,6 +17,18 @@ def run(*words, text=None):
     said = done.stdout.strip()
     assert done.returncode == 0, f"'{' '.join(words)}' fails: {said}"
     return said
+
+
+def run_until(*words, seconds=60):
+    """As run(); who has just ended may be about to let go."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return run(*words)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def need_modules(*names):

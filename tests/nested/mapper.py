@@ -95,5 +95,4 @@ class Mapped:
             return int(stat.read().split()[4])
 
     def close(self):
-        # Who has just ended may still be about to close it.
-        host.run(*DMSETUP, "remove", "--retry", self.name)
+        host.run_until(*DMSETUP, "remove", self.name)

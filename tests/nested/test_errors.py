@@ -304,7 +304,7 @@ class Told(ErrorGroup):
         self.mount = tempfile.mkdtemp()
         self.host.callback(os.rmdir, self.mount)
         host.run("mount", "-t", "ext4", small.path, self.mount)
-        self.host.callback(host.run, "umount", self.mount)
+        self.host.callback(host.run_until, "umount", self.mount)
         image = os.path.join(self.mount, "image")
         with open(image, "wb") as file:
             # With data: only a read of that tells whether it can be polled.

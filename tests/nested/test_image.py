@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 
 import drive
+import host
 from tap import Skip
 from test_nvme import Verify
 from vm import make_image
@@ -42,7 +43,7 @@ class Image(Verify):
     def drop(self):
         super().drop()
         if self.mount:
-            _run("umount", self.mount)
+            host.run_until("umount", self.mount)
             os.rmdir(self.mount)
             self.mount = None
 

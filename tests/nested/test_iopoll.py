@@ -24,12 +24,12 @@ class IOPoll(NvmeGroup):
 
     numbers = itertools.count(1)
 
-    def interrupts(self, polled, count):
+    def interrupts(self, polled, count, depth):
         before = drive.interrupts(drive.PATH)
         if before is None:
             raise Skip(f"{drive.PATH} is no NVMe drive, whose interrupts could "
                        "be counted")
-        result = self.fio("randread", "4k", 16, polled=polled,
+        result = self.fio("randread", "4k", depth, polled=polled,
                           number_ios=count, size="100%", norandommap=True,
                           timeout=300)
         assert result.ios() >= count, result.ios()
@@ -39,11 +39,12 @@ class IOPoll(NvmeGroup):
         """20000 polled I/Os raise no interrupt of the drive, others do"""
         self.expect_iopoll()
         before = self.counters()
-        polled = self.interrupts(True, IOS)
+        polled = self.interrupts(True, IOS, 16)
         self.expect_ring_served(before, polled=True, at_least=IOS)
-        others = self.interrupts(False, IOS // 10)
+        # One by one, as several may complete with one interrupt.
+        others = self.interrupts(False, IOS // 20, 1)
         print(f"# {polled} interrupts of the drive in {IOS} polled I/Os, "
-              f"{others} in {IOS // 10} others")
+              f"{others} in {IOS // 20} others")
         # Or it would be a counter that never moves.
         assert others > 10 * FEW, others
         assert polled <= FEW, polled
@@ -77,9 +78,12 @@ class IOPoll(NvmeGroup):
         """Whether all threads that poll are asleep."""
         pid = ring.path(self.vm)["jail-pid"] or self.vm.process.pid
         for task in cputime.threads(pid):
-            with open(f"/proc/{pid}/task/{task}/stat",
-                      encoding="utf-8") as stat:
-                text = stat.read()
+            try:
+                with open(f"/proc/{pid}/task/{task}/stat",
+                          encoding="utf-8") as stat:
+                    text = stat.read()
+            except (FileNotFoundError, ProcessLookupError):
+                continue        # an io-wq worker that has just gone
             if "(iou-sqp" in text and \
                     text.rpartition(")")[2].split()[0] != "S":
                 return False
@@ -89,10 +93,14 @@ class IOPoll(NvmeGroup):
         """the host sleeps when the guest does, and a doorbell wakes it"""
         self.need_ring()
         self.fio("randread", "4k", 8, polled=True, number_ios=500, size="64m")
-        self.wait_until(self.sqpoll_sleeps, "the SQPOLL thread sleeps")
-        before = self.sqpoll_seconds()
-        self.vm.sh("sleep 2")
-        spent = self.sqpoll_seconds() - before
+        for _ in range(5):
+            self.wait_until(self.sqpoll_sleeps, "the SQPOLL thread sleeps")
+            before = self.sqpoll_seconds()
+            self.vm.sh("sleep 2")
+            spent = self.sqpoll_seconds() - before
+            # A late doorbell wakes it for a moment, once.
+            if spent < 0.02:
+                break
         assert spent < 0.02, f"it used {spent:.3f} s of 2 s without I/O"
 
         doorbells = self.poll_ring()["doorbells"]
