@@ -33,7 +33,7 @@ class DiskGroup(Group):
     def finish_load(self):
         """End the fio that was started as "load"; its result, without errors."""
         status, output = self.vm.sh_status("killall -TERM fio; finish load",
-                                           timeout=120)
+                                           timeout=400)
         # fio says 128 when a signal told it to end.
         assert status in (0, 128), f"fio ended with status {status}: {output}"
         result = fio.Result(output)

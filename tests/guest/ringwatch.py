@@ -15,7 +15,7 @@ from vm import TOP
 
 TOOL = os.path.join(TOP, "tools", "ring-watch")
 NAME = "qemu-ring-watch"
-SECONDS = 60
+SECONDS = 180
 
 Line = collections.namedtuple("Line", "ring opcode tag result error rest")
 LINE = re.compile(r"[0-9:.]{15} (\S+) +(\S+) +tag (\S+) (.*)")

@@ -317,7 +317,7 @@ class Attack(DiskGroup):
                     lambda: ring.path(self.vm)["state"] == "virtqueue",
                     "the hostile driver lets the rings go")
                 ring.set_passthrough(self.vm, True)
-            return self.vm.sh("touch /run/enough; finish hostile", timeout=120)
+            return self.vm.sh("touch /run/enough; finish hostile", timeout=400)
         self.attack(during=suspend_and_resume)
 
     # -- the end -------------------------------------------------------------

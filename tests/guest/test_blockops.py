@@ -154,7 +154,7 @@ class BlockOps(LoadGroup):
         ring.wait_state(self.vm, "ring")
         subprocess.run([os.path.join(BUILD, "qemu", "qemu-img"), "convert",
                         "-O", "raw", f"nbd+unix:///disk?socket={socket}",
-                        copy], check=True, timeout=60)
+                        copy], check=True, timeout=180)
         self.vm.qmp("nbd-server-stop")
         with open(self.image, "rb") as one, open(copy, "rb") as other:
             assert one.read(4 * MIB) == other.read(4 * MIB)

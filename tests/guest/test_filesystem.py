@@ -57,7 +57,7 @@ class FileSystem(DiskGroup):
 
     def device_digest(self):
         return self.vm.sh(f"dd if=/dev/{self.disk} bs=1M iflag=direct "
-                          "2>/dev/null | md5sum", timeout=120).split()[0]
+                          "2>/dev/null | md5sum", timeout=400).split()[0]
 
     def image_digest(self):
         with open(self.image, "rb") as image:

@@ -80,7 +80,7 @@ class ManyTimes(LoadGroup):
         """The same, when workers of QEMU's thread pool have gone, too."""
         try:
             self.wait_until(lambda: self.footprint().counts() ==
-                            least.counts(), "as before", seconds=20)
+                            least.counts(), "as before", seconds=120)
         except AssertionError:
             pass                # the caller says what is left
         return self.footprint()

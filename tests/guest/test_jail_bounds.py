@@ -89,7 +89,7 @@ class Bounds(JailGroup):
     def test_honest(self):
         """a guest that uses all of its RAM keeps its jail, 32 MiB bound"""
         pid = self.jail()
-        self.vm.sh(f"dd if=/dev/{self.disk} of=/dev/null bs=1M", timeout=120)
+        self.vm.sh(f"dd if=/dev/{self.disk} of=/dev/null bs=1M", timeout=400)
         self.verify()
         # fio, its I/O, and what the kernel keeps in its page cache.
         touched = sum(jailinfo.touched(pid).values())
@@ -137,7 +137,7 @@ class Bounds(JailGroup):
         refused = self.cgroup.memory_refused()
         kills = self.cgroup.memory_kills()
         with Workers(self.cgroup) as workers:
-            self.vm.sh(hostile + f"echo {attack} >attack", timeout=120)
+            self.vm.sh(hostile + f"echo {attack} >attack", timeout=400)
         kills = self.cgroup.memory_kills() - kills
         # The attacker gives its rings up as soon as it has filled them.
         self.expect_warnings(kills, silent=kills)

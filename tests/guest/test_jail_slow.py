@@ -131,7 +131,7 @@ class SlowDisk(JailGroup):
         self.wait_in_flight(24)
 
     def settle(self):
-        status, output = self.vm.sh_status("finish load", timeout=120)
+        status, output = self.vm.sh_status("finish load", timeout=400)
         assert status == 0, f"fio ended with status {status}: {output}"
         fio.Result(output)
 

@@ -209,7 +209,7 @@ class Memory(Migrating):
                             .get("ram", {}).get("dirty-sync-count", 0) >= 2,
                             "the first round of the migration is over", 120)
             self.vm.sh(f"dd if={path} of=/dev/null bs=1M count={self.size}",
-                       timeout=120)
+                       timeout=400)
             assert self.vm.qmp("query-status")["running"], \
                 "the migration was over too early"
             self.vm.qmp("migrate-set-parameters", **FREE)
@@ -220,7 +220,7 @@ class Memory(Migrating):
         before = self.vm.sh(f"cut -d' ' -f1-8 /sys/block/{self.disk}/stat")
         found = self.vm.sh(f"dd if={path} bs=1M count={self.size} 2>/dev/null "
                            "| md5sum; kill $(cat /run/holder /run/writer)",
-                           timeout=120).split()[0]
+                           timeout=400).split()[0]
         assert self.vm.sh(f"cut -d' ' -f1-8 /sys/block/{self.disk}/stat") == \
             before, "the cache has not lasted"
         return found

@@ -199,7 +199,7 @@ class Watch(DiskGroup):
             f"cd /sys/bus/virtio/devices/{device}/hostile\n"
             "echo sqes 1 100 >attack; cat results\n"
             f"echo {device} >{drivers}/vbu_hostile/unbind\n"
-            f"echo {device} >{drivers}/virtio_blk_uring/bind", timeout=120)
+            f"echo {device} >{drivers}/virtio_blk_uring/bind", timeout=400)
         ring.wait_state(self.vm, "ring")
         return said
 

@@ -298,7 +298,7 @@ class Guest:
             raise GuestError(self._epitaph(
                 f"QEMU's monitor said nothing for {seconds} s")) from None
 
-    def qmp(self, command, timeout=60, **arguments):
+    def qmp(self, command, timeout=180, **arguments):
         """Run a QMP command; what it returns.  '_' in names stands for '-'."""
         message = {"execute": command}
         if arguments:
@@ -317,7 +317,7 @@ class Guest:
     def hmp(self, line):
         return self.qmp("human-monitor-command", command_line=line)
 
-    def wait_event(self, name, timeout=60, **data):
+    def wait_event(self, name, timeout=180, **data):
         """Wait for an event with these data; older ones are looked at first."""
         while True:
             for event in self.events:
@@ -350,7 +350,7 @@ class Guest:
         except TimeoutError:
             raise GuestError(self._epitaph(f"time is up for {what}")) from None
 
-    def sh_status(self, script, timeout=60):
+    def sh_status(self, script, timeout=180):
         """Run a script in the guest; its exit status and its output."""
         return self.sh_begin(script)(timeout)
 
@@ -375,7 +375,7 @@ class Guest:
                     f"the guest started anew during this: {script}"))
             lines.append(line)
 
-    def sh(self, script, timeout=60):
+    def sh(self, script, timeout=180):
         """As sh_status, for scripts that must succeed; ends at an error."""
         status, output = self.sh_status("set -e\n" + script, timeout)
         if status:
@@ -394,7 +394,7 @@ class Guest:
         What is returned waits for it: its exit status and its output.
         """
         tag = self._sh_send(script)
-        return lambda timeout=60: self._sh_answer(tag, script, timeout)
+        return lambda timeout=180: self._sh_answer(tag, script, timeout)
 
     def new_log_lines(self):
         """What QEMU wrote to standard error since this was last asked."""

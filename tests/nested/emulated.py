@@ -96,7 +96,7 @@ class Machine:
                    "for fs in proc sys dev tmp; do\n"
                    "    mount --rbind /$fs /mnt/$fs\n"
                    "done\n"
-                   "chroot /mnt modprobe kvm-amd", timeout=120)
+                   "chroot /mnt modprobe kvm-amd", timeout=400)
 
     def _favour_devices(self):
         """The thread that emulates the drive must not wait for CPUs that spin.
@@ -152,7 +152,7 @@ class Machine:
         """The bytes of a file of the project in the machine; None: not there."""
         status, text = self.vm.sh_status(
             f"cat /mnt{PROJECT}/{path} 2>/dev/null | base64; "
-            f"[ -e /mnt{PROJECT}/{path} ]", timeout=120)
+            f"[ -e /mnt{PROJECT}/{path} ]", timeout=400)
         return None if status else base64.b64decode(text)
 
     def close(self):

@@ -180,7 +180,7 @@ class Mapper(ErrorGroup):
                 self.wait_growth(kind, self.counters())
             self.wait_growth(kind, self.counters())
             status, output = self.vm.sh_status(
-                "killall -TERM fio; finish load", timeout=120)
+                "killall -TERM fio; finish load", timeout=400)
             failed = len(trace.read())
         assert status in (0, 128), f"fio ended with status {status}: {output}"
         seen, first = fio.Result(output, failing=True).errors()

@@ -82,13 +82,13 @@ class Verify(NvmeGroup):
         """ext4 on it: a verified file outlives an unmount, fsck is content"""
         node = "/dev/" + self.disk
         self.vm.sh(f"real mke2fs -q -F -t ext4 {node} 128m && "
-                   f"mount -t ext4 {node} /mnt", timeout=120)
+                   f"mount -t ext4 {node} /mnt", timeout=400)
         self.fio("randwrite", "4k", 8, filename="/mnt/file", size="8m",
                  polled=True, verify="crc32c", do_verify=0, fsync_on_close=1)
         self.vm.sh(f"umount /mnt && mount -t ext4 {node} /mnt")
         self.fio("randwrite", "4k", 8, filename="/mnt/file", size="8m",
                  verify="crc32c", verify_only=True)
-        self.vm.sh(f"umount /mnt && real e2fsck -fn {node}", timeout=120)
+        self.vm.sh(f"umount /mnt && real e2fsck -fn {node}", timeout=400)
 
 
 class Changes(NvmeGroup):
@@ -102,7 +102,7 @@ class Changes(NvmeGroup):
             pid = self.jail()
             with Life(pid) as life:
                 os.kill(pid, signal.SIGKILL)
-                life.expect_end(10)
+                life.expect_end(60)
             self.wait_until(lambda: self.path()["jail-pid"] not in (0, pid),
                             "there is a new jail")
             ring.wait_state(self.vm, "ring")
@@ -146,7 +146,7 @@ class Changes(NvmeGroup):
         self.wait_growth("polled", self.counters())
         with Life(self.jail()) as life:
             self.drop()
-            life.expect_end(10)
+            life.expect_end(60)
 
 
 GROUPS = {"verify": Verify, "changes": Changes}
