@@ -45,6 +45,8 @@ ALL_SKIPPED = 77
 
 RESULT = re.compile(r"(not )?ok\b\s*\d*\s*(?:- )?(.*)")
 DIRECTIVE = re.compile(r"#\s*(SKIP|TODO)\b[:\s]*(.*)", re.IGNORECASE)
+# What a test says that did not go as it should, and may pass all the same
+LOST = ("# tried again", "# the machine was lost")
 # What GLib and libqtest say of every test.
 CHATTER = ("TAP version", "# random seed", "# Start of", "# End of",
            "# starting QEMU: exec")
@@ -196,7 +198,8 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
             if bailed not in details:
                 details.append(line)
         elif line.strip() and not line.startswith(CHATTER):
-            if line.startswith("# attack:") and os.environ.get("VBU_FULL"):
+            if line.startswith(LOST) or \
+                    line.startswith("# attack:") and os.environ.get("VBU_FULL"):
                 tally.say(line)     # what was attacked, and how much
             details.append(line)
         tally.progress(suite)

@@ -33,7 +33,7 @@ import test_polling
 import test_requests
 import test_suspend
 import test_watch
-from tap import run_modules
+from tap import names, run_modules
 from vm import Config
 
 MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
@@ -55,10 +55,14 @@ def main():
     options = parser.parse_args()
     config = Config(accel=options.accel, stock=options.stock,
                     isolation=options.isolation)
-    if not options.list and config.missing():
+    if options.list:
+        for name in names(MODULES, config, options.patterns):
+            print(name)
+        return 0
+    if config.missing():
         print(f"Bail out! {config.missing()}")
         return 1
-    return run_modules(MODULES, config, options.patterns, options.list)
+    return run_modules(MODULES, config, options.patterns)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A Group boots its guest once.  A test that fails costs the guest its life, so
 that the next one finds a fresh guest and not the ruins of the last.
 """
 
+import faulthandler
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ MIB = 1 << 20
 KERNEL_TROUBLE = re.compile(
     r"BUG:|WARNING:|Oops|blocked for more than|soft lockup|rcu.*stall"
     r"|list_(add|del) corruption|refcount_t")
+# No test is silent for so long, in seconds, unless the program hangs.
+PATIENCE = 840
 
 
 class Skip(Exception):
@@ -145,35 +148,48 @@ class Group:
 
 
 class Report:
-    """TAP on standard output; '#' lines before a failure explain it."""
+    """TAP on standard output; '#' lines before a failure explain it.
 
-    def __init__(self):
+    patience: after so many seconds of silence it says where each thread of
+    this program is, and ends the program; None: it never does.
+    """
+
+    def __init__(self, patience=None):
         self.number = 0
         self.failed = 0
+        self.patience = patience
+        self._heard()
+
+    def _heard(self):
+        if self.patience:
+            faulthandler.dump_traceback_later(
+                self.patience, exit=True, file=sys.__stdout__)
 
     def line(self, good, description, directive=""):
+        self._heard()
         self.number += 1
         self.failed += not good
         print(f"{'ok' if good else 'not ok'} {self.number} - {description}"
               + directive, flush=True)
 
-    @staticmethod
-    def explain(text):
+    def explain(self, text):
+        self._heard()
         for line in text.rstrip().splitlines():
             print("# " + line, flush=True)
 
     def end(self):
+        if self.patience:
+            faulthandler.cancel_dump_traceback_later()
         print(f"1..{self.number}"
               + ("" if self.number else " # SKIP no test matches"), flush=True)
 
 
-def run_modules(modules, config, patterns, listing=False):
-    """Run, or only list, the tests of modules' GROUPS; an exit status.
+def select(modules, config, patterns):
+    """Groups of modules' GROUPS, each with the tests of it that are wanted.
 
     patterns: regular expressions, one of which "group: description" matches.
     """
     wanted = [re.compile(pattern) for pattern in patterns]
-    report = Report()
     for module in modules:
         for name, group_class in module.GROUPS.items():
             group = group_class(config, name)
@@ -182,13 +198,23 @@ def run_modules(modules, config, patterns, listing=False):
                         if not wanted or any(
                             pattern.search(f"{name}: {description}")
                             for pattern in wanted)]
-            if listing:
-                for description, _ in selected:
-                    print(f"{name}: {description}")
-            elif selected:
-                run_group(group, selected, report)
-    if not listing:
-        report.end()
+            if selected:
+                yield group, selected
+
+
+def names(modules, config, patterns):
+    """What the tests that are wanted are called in a report."""
+    return [f"{group.name}: {description}"
+            for group, selected in select(modules, config, patterns)
+            for description, _ in selected]
+
+
+def run_modules(modules, config, patterns, patience=PATIENCE):
+    """Run the tests of modules that patterns select; an exit status."""
+    report = Report(patience)
+    for group, selected in select(modules, config, patterns):
+        run_group(group, selected, report)
+    report.end()
     return 1 if report.failed else 0
 
 

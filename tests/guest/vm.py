@@ -169,6 +169,8 @@ class Guest:
     wrap: words before the command, for a program that executes the rest.
     """
 
+    last_words = 12     # lines of each log, in the message about its death
+
     def __init__(self, config, logdir, disks=(), smp=1, mem="512M",
                  args=(), append="", wrap=()):
         self.config = config
@@ -413,7 +415,7 @@ class Guest:
             try:
                 with open(self._log(name), encoding="utf-8",
                           errors="replace") as log:
-                    last = log.read().splitlines()[-12:]
+                    last = log.read().splitlines()[-self.last_words:]
             except OSError:
                 continue
             if last:

@@ -15,21 +15,24 @@ import base64
 import os
 import shlex
 import socket
+import subprocess
 import sys
 import tarfile
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), "guest"))
 
 # pylint: disable=wrong-import-position
-from vm import BUILD, TOP, Config, Guest, make_image     # noqa: E402
+from vm import BUILD, TOP, Config, Guest, GuestError, Line, make_image  # noqa: E402
 
 ROOT_IMAGE = os.path.join(BUILD, "nested", "root.img")
 # Where the project is in the machine's root file system.
 PROJECT = "/vbu"
 CARRIED = ("tests/guest", "tests/nested", "bench", "tools/ring-watch")
 MIB = 1 << 20
+PANIC_SECONDS = 60      # for a kernel to print all that it knows
 
 
 def _carried(path):
@@ -82,8 +85,11 @@ class Machine:
                   + self._address[1:],
                   "-device", "virtserialport,chardev=out,name=vbu.out"],
             append=f"nvme.poll_queues={poll_queues} mitigations=off nokaslr "
+                   # Of who monitors it, when it does not answer any more.
+                   "unknown_nmi_panic "
                    + append)
-        self._out = self._listener.accept()[0]
+        self._out_log = open(logdir + "-out.log", "w", encoding="utf-8")
+        self._out = Line(self._listener.accept()[0], self._out_log)
 
     def boot(self):
         self._favour_devices()
@@ -119,10 +125,12 @@ class Machine:
             print("note: the drive's emulation has no priority over busy CPUs,"
                   " which takes root; expect it to be slow", file=sys.stderr)
 
-    def run(self, command, timeout, output=sys.stdout):
+    def run(self, command, timeout, output=sys.stdout, patience=None):
         """Run a shell command in the machine, in the project's directory.
 
         What it prints goes to `output` as it comes.  Returns its exit status.
+        patience: after so many seconds of silence the machine is made to say
+        what it does, on its console, and ended: GuestError.
         """
         end = "VBU-NESTED-END"
         script = (f"out=$(find_port vbu.out)\n"
@@ -133,20 +141,39 @@ class Machine:
                   f'echo {end} >"$out"\nexit $status\n')
 
         def copy():
-            with self._out.makefile(encoding="utf-8", errors="replace") as text:
-                for line in text:
-                    if line.rstrip("\n") == end:
-                        return
-                    output.write(line)
-                    output.flush()
+            while True:
+                try:
+                    line = self._out.receive(
+                        time.monotonic() + (patience or timeout))
+                except TimeoutError:
+                    self._end_with_a_panic()
+                    return
+                except EOFError:
+                    return
+                if line == end:
+                    return
+                output.write(line + "\n")
+                output.flush()
 
         reader = threading.Thread(target=copy, daemon=True)
         reader.start()
-        status, said = self.vm.sh_status(script, timeout)
-        reader.join(10)
+        try:
+            status, said = self.vm.sh_status(script, timeout)
+        finally:
+            # At a GuestError there may be more to read of how it came.
+            reader.join(10)
         if said.strip():
             print(said, file=sys.stderr)
         return status
+
+    def _end_with_a_panic(self):
+        """The kernel's panic says where it is; GuestError in run()."""
+        self.vm.last_words = 200
+        try:
+            self.vm.qmp("inject-nmi")
+            self.vm.process.wait(PANIC_SECONDS)
+        except (GuestError, subprocess.TimeoutExpired):
+            self.vm.process.kill()
 
     def fetch(self, path):
         """The bytes of a file of the project in the machine; None: not there."""
@@ -157,7 +184,8 @@ class Machine:
 
     def close(self):
         self.vm.close()
-        self._out.close()
+        self._out.sock.close()
+        self._out_log.close()
         self._listener.close()
 
     def __enter__(self):

@@ -22,21 +22,23 @@ import sys
 # First, as it shows where the others are.
 from emulated import BUILD, PROJECT, ROOT_IMAGE, Machine
 import drive
+import machines
 import test_errors
 import test_exits
 import test_image
 import test_iopoll
 import test_nvme
 import test_tcp
-from tap import run_modules
+from tap import names, run_modules
 from vm import Config
 
-SECONDS = 12000         # a test that says nothing ends much sooner
 # TCG now and then loses an interrupt of a CPU's local timer (seen with 10.0, when
 # this host is busy).  A timer that is set anew at each interrupt stands still
 # then, and its CPU with it, until something else happens to wake that; one
 # that ticks by itself does not.  So for the machine, and for the guests in it.
 PERIODIC = "nohz=off highres=off"
+# Silence for so long, in seconds, means that a test in the machine hangs.
+PATIENCE = 600
 
 # The tests that take long, too.
 FULL = "1" if os.environ.get("VBU_FULL") else ""
@@ -45,22 +47,26 @@ MODULES = (test_iopoll, test_exits, test_nvme, test_image, test_tcp,
            test_errors)
 
 
-def run_emulated(options):
+def run_emulated(options, selected):
     if not os.path.exists(ROOT_IMAGE):
         print(f"Bail out! {ROOT_IMAGE} is missing: run make check-nvme, which "
               "makes it")
         return 1
-    words = ["python3", "-B", "tests/nested/run.py",
-             "--disk=/dev/nvme0n1", "--i-own-this-disk",
-             "--isolation=" + options.isolation, *options.patterns]
-    full = f"VBU_FULL={FULL} " if FULL else ""
-    command = (f"{full}VBU_INITRD={PROJECT}/build/guest/initramfs.cpio "
-               f"VBU_EMULATED=1 VBU_APPEND='{PERIODIC}' "
-               + " ".join(map(shlex.quote, words)))
-    with Machine(os.path.join(BUILD, "nested", "logs"),
-                 append=PERIODIC) as machine:
-        machine.boot()
-        return machine.run(command, SECONDS)
+
+    def command(patterns):
+        words = ["python3", "-B", "tests/nested/run.py",
+                 "--disk=/dev/nvme0n1", "--i-own-this-disk",
+                 "--isolation=" + options.isolation, *patterns]
+        full = f"VBU_FULL={FULL} " if FULL else ""
+        return (f"{full}VBU_INITRD={PROJECT}/build/guest/initramfs.cpio "
+                f"VBU_EMULATED=1 VBU_APPEND='{PERIODIC}' "
+                + " ".join(map(shlex.quote, words)))
+
+    def machine(number):
+        logs = "logs" if number == 1 else f"logs-{number}"
+        return Machine(os.path.join(BUILD, "nested", logs), append=PERIODIC)
+
+    return machines.run(machine, command, selected)
 
 
 def main():
@@ -74,19 +80,21 @@ def main():
                         help="list the tests and run none")
     parser.add_argument("patterns", nargs="*", help="which tests to run")
     options = parser.parse_args()
-    if not options.disk and not options.list:
-        return run_emulated(options)
-    if not options.list:
-        refused = drive.refusal(options.disk, options.i_own_this_disk)
-        if refused:
-            print(f"Bail out! {refused}")
-            return 1
-    drive.PATH = options.disk
     config = Config(accel="kvm", isolation=options.isolation)
-    if not options.list and config.missing():
-        print(f"Bail out! {config.missing()}")
+    selected = names(MODULES, config, options.patterns)
+    if options.list:
+        for name in selected:
+            print(name)
+        return 0
+    if not options.disk:
+        return run_emulated(options, selected)
+    drive.PATH = options.disk
+    refused = drive.refusal(options.disk, options.i_own_this_disk) \
+        or config.missing()
+    if refused:
+        print(f"Bail out! {refused}")
         return 1
-    return run_modules(MODULES, config, options.patterns, options.list)
+    return run_modules(MODULES, config, options.patterns, PATIENCE)
 
 
 if __name__ == "__main__":
