@@ -39,6 +39,12 @@ STOCK_DRIVER = "virtio_blk"
 
 PR_SET_PDEATHSIG = 1
 BOOT_SECONDS = 400
+# A kernel changes its own code at boot, some thousand places of it.  TCG can
+# miss such a change if another CPU comes by at that moment, and that CPU has
+# the old code for ever, whatever it was: seen are a breakpoint that had been
+# taken out, and a CPU whose timer did not tick.  So the others are started
+# when that is over, by the guest's init.
+ONE_CPU = "maxcpus=1 "
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu")
 
 
@@ -234,7 +240,9 @@ class Guest:
                  "-append", "console=ttyS0 loglevel=5 oops=panic panic=-1 "
                             "clocksource=tsc tsc=reliable "
                             # Nor is a timer late because it is broken.
-                            "no_timer_check " + self.config.append + append,
+                            "no_timer_check "
+                            + (ONE_CPU if tcg and smp > 1 else "")
+                            + self.config.append + append,
                  "-chardev", f"socket,id=qmp,fd={qmp_fd}",
                  "-mon", "chardev=qmp,mode=control",
                  "-serial", "file:" + self._log("console.log"),

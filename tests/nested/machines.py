@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tests in an emulated machine, and in another one if that is lost.
 
-TCG's hardware virtualisation has lost guests, and the machine it emulates can be
-lost in the same ways.  Then what is left of the tests is run in a new machine,
-and the report says so.  A test during which it is lost twice has failed.
+TCG can run old code where a kernel has changed its own while it runs on several
+CPUs (vm.ONE_CPU): a breakpoint that is no longer there, a timer that does not
+tick.  That loses guests, and can lose the machine.  Then what is left of the
+tests is run in a new machine, and the report says so.  A test during which it is
+lost twice has failed.
 """
 
 import re

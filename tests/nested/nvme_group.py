@@ -15,9 +15,9 @@ class NvmeGroup(JailGroup):
 
     props = "num-queues=1,poll-queues=1"
     drive = "cache=none,aio=io_uring"
-    # TCG's hardware virtualisation has lost interrupts of guests, and delivered
-    # one on a user's stack: three guests in some fifteen runs of all tests.  What
-    # a test finds wrong, and a guest that is lost twice, fails all the same.
+    # A CPU that TCG has run old code (vm.ONE_CPU) can lose a guest in any way:
+    # three in some fifteen runs of all tests.  What a test finds wrong, and a
+    # guest that is lost twice, fails all the same.
     tries = 2 if os.environ.get("VBU_EMULATED") else 1
 
     def start(self):

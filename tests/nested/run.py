@@ -32,10 +32,9 @@ import test_tcp
 from tap import names, run_modules
 from vm import Config
 
-# TCG now and then loses an interrupt of a CPU's local timer (seen with 10.0, when
-# this host is busy).  A timer that is set anew at each interrupt stands still
-# then, and its CPU with it, until something else happens to wake that; one
-# that ticks by itself does not.  So for the machine, and for the guests in it.
+# Timers that tick by themselves.  One that is set anew at each interrupt stands
+# still once one is missed, and its CPU with it; a CPU that TCG has run old code
+# (vm.ONE_CPU) can miss one.
 PERIODIC = "nohz=off highres=off"
 # Silence for so long, in seconds, means that a test in the machine hangs.
 PATIENCE = 600
