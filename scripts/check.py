@@ -46,7 +46,8 @@ ALL_SKIPPED = 77
 RESULT = re.compile(r"(not )?ok\b\s*\d*\s*(?:- )?(.*)")
 DIRECTIVE = re.compile(r"#\s*(SKIP|TODO)\b[:\s]*(.*)", re.IGNORECASE)
 # What a test says that did not go as it should, and may pass all the same
-LOST = ("# tried again", "# the machine was lost")
+LOST = ("# tried again", "# the machine was lost",
+        "# the host's kernel complains")
 # What GLib and libqtest say of every test.
 CHATTER = ("TAP version", "# random seed", "# Start of", "# End of",
            "# starting QEMU: exec")

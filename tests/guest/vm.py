@@ -43,7 +43,7 @@ BOOT_SECONDS = 400
 # miss such a change if another CPU comes by at that moment, and that CPU has
 # the old code for ever, whatever it was: seen are a breakpoint that had been
 # taken out, and a CPU whose timer did not tick.  So the others are started
-# when that is over, by the guest's init.
+# when that is over, by start_cpus in the guest.
 ONE_CPU = "maxcpus=1 "
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu")
 

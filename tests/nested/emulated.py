@@ -86,7 +86,7 @@ class Machine:
                   "-device", "virtserialport,chardev=out,name=vbu.out"],
             append=f"nvme.poll_queues={poll_queues} mitigations=off nokaslr "
                    # Of who monitors it, when it does not answer any more.
-                   "unknown_nmi_panic "
+                   "unknown_nmi_panic vbu.cpus=later "
                    + append)
         self._out_log = open(logdir + "-out.log", "w", encoding="utf-8")
         self._out = Line(self._listener.accept()[0], self._out_log)
@@ -102,7 +102,9 @@ class Machine:
                    "for fs in proc sys dev tmp; do\n"
                    "    mount --rbind /$fs /mnt/$fs\n"
                    "done\n"
-                   "chroot /mnt modprobe kvm-amd", timeout=400)
+                   "chroot /mnt modprobe kvm-amd\n"
+                   f"chroot /mnt python3 -B {PROJECT}/tests/nested/keep_vm.py\n"
+                   "start_cpus", timeout=400)
 
     def _favour_devices(self):
         """The thread that emulates the drive must not wait for CPUs that spin.

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs and modules of the host, as a rule the emulated machine."""
 
+import re
 import shutil
 import subprocess
 import time
 
-from tap import Skip
+from tap import KERNEL_TROUBLE, Skip
+
+_MARK = re.compile(r"\[ *\d+\.\d+\] ")
 
 
 def run(*words, text=None):
@@ -37,3 +40,28 @@ def need_modules(*names):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise Skip(f"the host has no {name}: {done.stdout.strip()}")
+
+
+class KernelLog:
+    """The host's kernel log; trouble() is what it complains of since."""
+
+    def __init__(self):
+        self._seen = set(self._lines())
+
+    @staticmethod
+    def _lines():
+        try:
+            done = subprocess.run(["dmesg"], text=True, errors="replace",
+                                  stdout=subprocess.PIPE, check=False,
+                                  stderr=subprocess.DEVNULL)
+        except OSError:
+            return []
+        return done.stdout.splitlines()
+
+    def trouble(self):
+        """Lines, each with the one before, which often is the reason."""
+        lines = [line for line in self._lines() if line not in self._seen]
+        self._seen.update(lines)
+        for before, line in zip([""] + lines, lines):
+            if KERNEL_TROUBLE.search(line):
+                yield " ".join(_MARK.sub("", part) for part in (before, line))

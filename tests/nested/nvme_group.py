@@ -4,6 +4,7 @@
 import os
 
 import drive
+import host
 import ring
 from jail_group import JailGroup
 from load_group import LoadGroup
@@ -20,11 +21,20 @@ class NvmeGroup(JailGroup):
     # guest that is lost twice, fails all the same.
     tries = 2 if os.environ.get("VBU_EMULATED") else 1
 
+    def __init__(self, config, name):
+        super().__init__(config, name)
+        self.kernel_log = None
+
     def start(self):
+        if self.kernel_log is None:
+            self.kernel_log = host.KernelLog()
         LoadGroup.start(self)
 
     def stop(self):
         LoadGroup.stop(self)
+        # It may be the emulated CPU that is to blame, so no test fails.
+        for line in self.kernel_log.trouble():
+            print("# the host's kernel complains: " + line, flush=True)
 
     def disks(self):
         return [{"image": drive.PATH, "props": self.props,

@@ -13,6 +13,14 @@ find_port() {
     return 1
 }
 
+# start_cpus: those that the command line has the kernel leave alone at boot;
+# vm.ONE_CPU says why.
+start_cpus() {
+    for _c in /sys/devices/system/cpu/cpu*/online; do
+        [ ! -e "$_c" ] || echo 1 >"$_c"
+    done
+}
+
 # load MODULE [PARAMETER=VALUE...]: insert one module, wherever it lies.
 load() {
     [ -d "/sys/module/$(echo "$1" | tr - _)" ] && return 0
