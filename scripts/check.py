@@ -199,9 +199,10 @@ def run_tap(tally, suite, name, command, log, env=None, cwd=None, only=None):
             if bailed not in details:
                 details.append(line)
         elif line.strip() and not line.startswith(CHATTER):
+            # Of an attack: what was attacked, and how much
             if line.startswith(LOST) or \
                     line.startswith("# attack:") and os.environ.get("VBU_FULL"):
-                tally.say(line)     # what was attacked, and how much
+                tally.say(line)
             details.append(line)
         tally.progress(suite)
     status = program.end()

@@ -16,9 +16,10 @@ class NvmeGroup(JailGroup):
 
     props = "num-queues=1,poll-queues=1"
     drive = "cache=none,aio=io_uring"
-    # A CPU that TCG has run old code (vm.ONE_CPU) can lose a guest in any way:
-    # three in some fifteen runs of all tests.  What a test finds wrong, and a
-    # guest that is lost twice, fails all the same.
+    # TCG loses guests, some three in fifteen runs of all tests: one had its state
+    # overwritten with the host's by VMRUN's emulation, of others the reason may
+    # be old code (vm.ONE_CPU).  What a test finds wrong, and a guest that is lost
+    # twice, fails all the same.
     tries = 2 if os.environ.get("VBU_EMULATED") else 1
 
     def __init__(self, config, name):
