@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # run.sh [PATTERN]: what ./configure says when a machine is not fit for it, and
-# the rules that lay our files into QEMU's source; and the benchmark's report.
+# the rules that lay our files into QEMU's source; the benchmark's report; and
+# what becomes of nested tests whose machine is lost.
 # TAP on standard output.
 #
 # Nothing of the machine is changed: what a test pretends, it pretends in a
@@ -188,6 +189,14 @@ checks=$("$repo/tests/entry/report.py") || checks='listed the checks of the repo
 while read -r name what; do
     eval "report_$name() { \"\$repo/tests/entry/report.py\" $name; }"
     test_that "report: $what" "report_$name"
+done <<<"$checks"
+
+### Machines of the nested tests that are lost
+
+checks=$("$repo/tests/entry/machines.py") || checks='listed the checks of lost machines can be listed'
+while read -r name what; do
+    eval "machine_$name() { \"\$repo/tests/entry/machines.py\" $name; }"
+    test_that "machines: $what" "machine_$name"
 done <<<"$checks"
 
 ### Run
