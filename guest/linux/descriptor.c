@@ -36,8 +36,19 @@ static bool vbu_layout_ok(const struct vbu_desc *d)
 }
 
 /*
- * Reads all that stays as it is.  Returns NULL, or why these rings are of no
- * use to us.
+ * Reads the alignment that requests of rings need, in bytes.  Returns false if
+ * the device says what is none.
+ */
+bool vbu_read_offset_align(struct vbu *vbu, u32 *align)
+{
+	/* Zero is unknown, and then we ask for little. */
+	*align = vbu_get32(vbu, offset_align) ?: PAGE_SIZE;
+	return is_power_of_2(*align);
+}
+
+/*
+ * Reads all that stays as it is, and offset_align.  Returns NULL, or why these
+ * rings are of no use to us.
  */
 const char *vbu_read_descriptor(struct vbu *vbu, struct vbu_desc *d)
 {
@@ -73,8 +84,8 @@ const char *vbu_read_descriptor(struct vbu *vbu, struct vbu_desc *d)
 				VBU_MAX_SEGMENTS);
 	d->max_bytes = vbu_get32(vbu, max_bytes) ?: PAGE_SIZE;
 	d->mem_align = vbu_get32(vbu, mem_align) ?: PAGE_SIZE;
-	d->offset_align = vbu_get32(vbu, offset_align) ?: PAGE_SIZE;
-	if (!is_power_of_2(d->mem_align) || !is_power_of_2(d->offset_align))
+	if (!is_power_of_2(d->mem_align) ||
+	    !vbu_read_offset_align(vbu, &d->offset_align))
 		return "the rings' alignments are no powers of 2";
 
 	d->ring_align = vbu_get16(vbu, ring_align);

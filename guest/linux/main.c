@@ -11,6 +11,7 @@
 #include <linux/hdreg.h>
 #include <linux/idr.h>
 #include <linux/interrupt.h>
+#include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/virtio_ring.h>
@@ -30,7 +31,7 @@ MODULE_PARM_DESC(queue_depth,
 static unsigned int io_timeout = 30;
 module_param(io_timeout, uint, 0444);
 MODULE_PARM_DESC(io_timeout,
-		 "Seconds after which the driver looks what became of a request (default 30)");
+		 "Seconds after which the driver looks what became of a request; 0: the block layer's default (default 30)");
 
 static unsigned int give_up = 4;
 module_param(give_up, uint, 0644);
@@ -122,11 +123,12 @@ static enum blk_eh_timer_return vbu_timeout(struct request *rq)
 		return BLK_EH_RESET_TIMER;
 	}
 	r->timeouts++;
+	/* The request's own: that of the disk can be changed by sysfs. */
 	dev_warn_ratelimited(&vbu->vdev->dev,
-			     "[%s] queue %u: the host has had request %d (%s) for %u s\n",
+			     "[%s] queue %u: the host has had request %d (%s) for %llu s\n",
 			     vbu->disk->disk_name, q->index, rq->tag,
 			     blk_op_str(req_op(rq)),
-			     r->timeouts * vbu->set.timeout / HZ);
+			     div_u64((u64)r->timeouts * rq->timeout, HZ));
 	virtqueue_notify(q->vq);
 	if (give_up && r->timeouts >= give_up) {
 		WRITE_ONCE(vbu->give_up, true);
@@ -368,7 +370,12 @@ static int vbu_alloc_tags(struct vbu *vbu)
 		set->queue_depth = min(set->queue_depth, queue_depth);
 	set->numa_node = dev_to_node(vbu->vdev->dev.parent);
 	set->cmd_size = sizeof(struct vbu_req);
-	set->timeout = io_timeout * HZ;
+	/*
+	 * In jiffies, and the block layer says it in ms: some weeks at most.
+	 * It has its own default for 0.
+	 */
+	set->timeout = min_t(unsigned int, io_timeout,
+			     INT_MAX / max_t(long, HZ, MSEC_PER_SEC)) * HZ;
 	/* The host schedules. */
 	set->flags = VBU_MQ_F_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	set->driver_data = vbu;
@@ -537,9 +544,12 @@ static int vbu_freeze(struct virtio_device *vdev)
 	unsigned int memflags, i;
 
 	vbu_path_leave(vbu);
-	/* Once nothing is in flight, nothing is to come. */
+	/*
+	 * Once nothing is in flight, nothing is to come.  This waits for those
+	 * who are still running the queue, as the virtqueues go next.
+	 */
 	memflags = vbu_freeze_queue(queue);
-	blk_mq_quiesce_queue_nowait(queue);
+	blk_mq_quiesce_queue(queue);
 	vbu_unfreeze_queue(queue, memflags);
 
 	virtio_reset_device(vdev);

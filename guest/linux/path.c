@@ -18,7 +18,8 @@
 #define VBU_NOTHING	U32_MAX		/* vbu.told, vbu.said */
 #define VBU_CHANGED	(U32_MAX - 1)	/* vbu.said */
 #define VBU_START_MS	5000		/* more than a host needs for its rings */
-#define VBU_REFRAIN_S	60U		/* after giving up; doubles each time */
+#define VBU_SHUTDOWN_MS	1000		/* more than a host needs to end them */
+#define VBU_REFRAIN_S	60U		/* then try again; doubles each time */
 #define VBU_REFRAIN_MAX_S	3600U
 
 const char *vbu_state_name(u32 state)
@@ -151,16 +152,26 @@ static void vbu_read_windows(struct vbu *vbu)
 	vbu->num_windows = n;
 }
 
-/* False: the state is another one meanwhile. */
+/* False: the state is another one meanwhile, or is to be. */
 static bool vbu_open(struct vbu *vbu)
 {
+	u32 offset_align;
+	bool aligned;
 	unsigned int i;
 
+	vbu->give_up = false;
 	vbu_read_windows(vbu);
+	aligned = vbu_read_offset_align(vbu, &offset_align);
 	if (vbu_get32(vbu, path_state) != VIRTIO_BLK_URING_RING)
 		return false;
+	if (!aligned) {
+		vbu->give_up = true;
+		dev_err(&vbu->vdev->dev,
+			"[%s] the rings' alignment %u is no power of 2\n",
+			vbu->disk->disk_name, offset_align);
+		return false;
+	}
 	vbu->said = VBU_NOTHING;
-	vbu->give_up = false;
 	vbu->dying = false;
 	vbu->activations++;
 
@@ -171,6 +182,7 @@ static bool vbu_open(struct vbu *vbu)
 		q->iopoll = vbu_get32(vbu, queue_flags) &
 			    VIRTIO_BLK_URING_QUEUE_IOPOLL;
 		q->window = vbu->windows;
+		q->offset_mask = offset_align - 1;
 		/*
 		 * The memory was zeroed before the host got it.  Both at once,
 		 * as .commit_rqs() may be looking for what is not published.
@@ -220,8 +232,8 @@ static void vbu_activate(struct vbu *vbu)
 	vbu->told = VBU_NOTHING;
 	vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
 	/*
-	 * No interrupt tells the outcome.  Who loads the driver expects the
-	 * rings to be there when it is loaded, so this waits.
+	 * An interrupt tells the outcome, but who loads the driver expects the
+	 * rings to be there when it is loaded, so this waits for a while.
 	 */
 	while (vbu_get32(vbu, path_state) == VIRTIO_BLK_URING_STARTING &&
 	       slept < VBU_START_MS) {
@@ -252,11 +264,13 @@ static void vbu_bury(struct vbu *vbu)
 
 	vbu_close(vbu);
 	WRITE_ONCE(vbu->dying, true);
-	vbu_reap_all(vbu);
 	for (i = 0; i < vbu->num_queues; i++) {
 		struct vbu_queue *q = &vbu->queues[i];
-		unsigned int replayed = vbu_ring_end(q, -ECANCELED);
+		unsigned int replayed;
 
+		if (vbu_ring_intact(q))
+			vbu_ring_reap(q);
+		replayed = vbu_ring_end(q, -ECANCELED);
 		atomic_long_add(replayed, &q->replayed);
 		n += replayed;
 	}
@@ -266,10 +280,19 @@ static void vbu_bury(struct vbu *vbu)
 		 vbu->disk->disk_name, n);
 }
 
+/* Asks for no rings for a while, which is longer each time. */
+static void vbu_refrain(struct vbu *vbu)
+{
+	vbu->refrain_s = clamp(vbu->refrain_s * 2, VBU_REFRAIN_S,
+			       VBU_REFRAIN_MAX_S);
+	vbu->refrain_until = jiffies + vbu->refrain_s * HZ;
+}
+
 /* Whether to ask for rings, when the device would give them. */
 static bool vbu_wants_rings(struct vbu *vbu)
 {
 	struct vbu_desc desc;
+	const char *why;
 
 	if (!vbu->can_ring || vbu->leaving)
 		return false;
@@ -278,8 +301,10 @@ static bool vbu_wants_rings(struct vbu *vbu)
 				   vbu->refrain_until - jiffies + 1);
 		return false;
 	}
-	if (vbu_read_descriptor(vbu, &desc) ||
-	    memcmp(&desc, &vbu->desc, sizeof(desc))) {
+	why = vbu_read_descriptor(vbu, &desc);
+	/* May differ, and is read again when the rings run. */
+	desc.offset_align = vbu->desc.offset_align;
+	if (why || memcmp(&desc, &vbu->desc, sizeof(desc))) {
 		if (vbu->said != VBU_CHANGED)
 			dev_info(&vbu->vdev->dev,
 				 "[%s] requests go over the virtqueues: the device's rings are others than when the driver was loaded, bind it anew to use them\n",
@@ -288,6 +313,16 @@ static bool vbu_wants_rings(struct vbu *vbu)
 		return false;
 	}
 	return true;
+}
+
+/*
+ * Whether the last attempt failed by what this driver asked for, which another
+ * one would not change.
+ */
+static bool vbu_was_refused(struct vbu *vbu)
+{
+	return vbu->reason == VIRTIO_BLK_URING_REASON_BAD_ADDRESS ||
+	       vbu->reason == VIRTIO_BLK_URING_REASON_BAD_VECTOR;
 }
 
 /*
@@ -305,8 +340,14 @@ static bool vbu_in_virtqueue(struct vbu *vbu, bool *tried)
 			 vbu->disk->disk_name);
 		vbu_bury(vbu);
 	}
-	if (!activatable)
+	/*
+	 * Not for other reasons: the device is not activatable for a while
+	 * after we gave up, too.
+	 */
+	if (!activatable && vbu->reason == VIRTIO_BLK_URING_REASON_ADMIN)
 		vbu->refrain_s = 0;
+	if (*tried && vbu_was_refused(vbu))
+		vbu_refrain(vbu);
 	if (activatable && !*tried && vbu_wants_rings(vbu)) {
 		*tried = true;
 		vbu_activate(vbu);
@@ -325,9 +366,7 @@ static bool vbu_gave_up(struct vbu *vbu)
 		 vbu->disk->disk_name);
 	vbu_close(vbu);
 	vbu->told = vbu->state;
-	vbu->refrain_s = clamp(vbu->refrain_s * 2, VBU_REFRAIN_S,
-			       VBU_REFRAIN_MAX_S);
-	vbu->refrain_until = jiffies + vbu->refrain_s * HZ;
+	vbu_refrain(vbu);
 	vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
 	return true;
 }
@@ -336,7 +375,10 @@ static bool vbu_in_ring(struct vbu *vbu)
 {
 	if (vbu->rings_live)
 		return vbu_gave_up(vbu);
-	return !vbu->leaving && !vbu_open(vbu);
+	if (vbu->leaving || vbu->told == vbu->state || vbu_open(vbu))
+		return false;
+	/* Rings that are of no use, or another state. */
+	return !vbu->give_up || vbu_gave_up(vbu);
 }
 
 static bool vbu_in_suspending(struct vbu *vbu)
@@ -506,17 +548,36 @@ void vbu_path_leave(struct vbu *vbu)
 	cancel_work_sync(&vbu->capacity_work);
 }
 
+/* Whether the device has rings, or is about to. */
+static bool vbu_device_has_rings(struct vbu *vbu)
+{
+	switch (vbu_get32(vbu, path_state)) {
+	case VIRTIO_BLK_URING_STARTING:
+	case VIRTIO_BLK_URING_RING:
+	case VIRTIO_BLK_URING_SUSPENDING:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
  * Has the rings end without waiting for what is in them, which goes over the
  * virtqueues, as all that is still to come.
  */
 void vbu_path_shutdown(struct vbu *vbu)
 {
+	unsigned int slept;
+
 	mutex_lock(&vbu->path_lock);
 	vbu->leaving = true;
-	if (vbu->rings_live) {
-		vbu_close(vbu);
+	vbu_close(vbu);
+	if (vbu->can_ring && vbu_device_has_rings(vbu)) {
 		vbu_set32(vbu, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
+		/* Until then the host may write to memory. */
+		for (slept = 0; slept < VBU_SHUTDOWN_MS &&
+		     vbu_device_has_rings(vbu); slept += 20)
+			msleep(20);
 	}
 	mutex_unlock(&vbu->path_lock);
 	vbu_path_update(vbu);

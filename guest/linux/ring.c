@@ -481,9 +481,10 @@ static noinline unsigned int vbu_reap(struct vbu_queue *q,
 	u32 tail, head;
 
 	/* No interrupt takes the lock of a polled ring. */
-	if (!q->polled)
-		local_irq_save(flags);
-	spin_lock(&q->cq_lock);
+	if (q->polled)
+		spin_lock(&q->cq_lock);
+	else
+		spin_lock_irqsave(&q->cq_lock, flags);
 	if (unlikely(!q->live))
 		goto out;
 	head = q->head;
@@ -533,9 +534,10 @@ static noinline unsigned int vbu_reap(struct vbu_queue *q,
 	    READ_ONCE(q->submitted) == q->completed)
 		what |= VBU_DRAINED;
 out:
-	spin_unlock(&q->cq_lock);
-	if (!q->polled)
-		local_irq_restore(flags);
+	if (q->polled)
+		spin_unlock(&q->cq_lock);
+	else
+		spin_unlock_irqrestore(&q->cq_lock, flags);
 
 	if (unlikely(what))
 		vbu_tell(q, what);
@@ -574,6 +576,9 @@ unsigned int vbu_ring_reap(struct vbu_queue *q)
  * Reaps.  One caller at a time.  While other requests are on their way the ring
  * is kept from interrupting for what is found here anyway; a single one is not
  * worth it, as the flag is in a line that the host's thread polls.
+ *
+ * It can be late and write cq_flags after the ring has ended.  The memory is the
+ * driver's then, and if a new ring uses it already, this serves the new ring.
  */
 void vbu_ring_interrupt(struct vbu_queue *q)
 {
@@ -595,6 +600,23 @@ void vbu_ring_interrupt(struct vbu_queue *q)
 out:
 	if (!n)
 		WRITE_ONCE(q->empty, q->empty + 1);
+}
+
+/*
+ * Whether the ring's memory still holds what this driver wrote there last.  The
+ * device exchanges the memory for zeroes when a ring has ended for good, and
+ * zeroes are completions of request 0 to who takes them for a CQ.  Only when
+ * nobody submits.
+ */
+bool vbu_ring_intact(struct vbu_queue *q)
+{
+	bool intact;
+
+	spin_lock_irq(&q->cq_lock);
+	intact = q->live && READ_ONCE(*q->sq_tail) == q->published &&
+		 READ_ONCE(*q->cq_head) == q->head;
+	spin_unlock_irq(&q->cq_lock);
+	return intact;
 }
 
 /*

@@ -69,7 +69,8 @@ struct vbu_window {
 
 /*
  * What the device says about its rings; settled by probe, and checked again
- * before each activation, since migration can put another device here.
+ * before each activation, since migration can put another device here.  Only
+ * offset_align may change from one activation to the next, see vbu_open().
  */
 struct vbu_desc {
 	u32 num_poll;
@@ -207,7 +208,8 @@ struct vbu {
 	bool rings_live;	/* the queues are, as long as they are not drained */
 	bool closed;		/* no request enters a ring */
 	bool leaving;		/* no ring is to be started any more */
-	unsigned int refrain_s;	/* we gave up; so long until the next try */
+	/* we gave up, or were refused; so long until the next try */
+	unsigned int refrain_s;
 	unsigned long refrain_until;	/* jiffies */
 	bool dying;		/* what fails now failed because its ring died */
 	bool give_up;		/* a request is stuck, take the rings away */
@@ -269,6 +271,7 @@ void vbu_ring_publish(struct vbu_queue *q);
 unsigned int vbu_ring_poll(struct vbu_queue *q, struct io_comp_batch *iob);
 unsigned int vbu_ring_reap(struct vbu_queue *q);
 void vbu_ring_interrupt(struct vbu_queue *q);
+bool vbu_ring_intact(struct vbu_queue *q);
 unsigned int vbu_ring_end(struct vbu_queue *q, int res);
 void vbu_ring_complete(struct request *rq);
 
@@ -294,6 +297,7 @@ const char *vbu_state_name(u32 state);
 const char *vbu_reason_name(u32 reason);
 
 /* descriptor.c: what the device says about its rings */
+bool vbu_read_offset_align(struct vbu *vbu, u32 *align);
 const char *vbu_read_descriptor(struct vbu *vbu, struct vbu_desc *d);
 
 /* limits.c */
