@@ -6,6 +6,10 @@
 #include "qemu/osdep.h"
 #include "ring-rig.h"
 
+/* Linux 6.19 and later; older headers do not name them. */
+#define OP_NOP128       63
+#define OP_URING_CMD128 64
+
 /* The number of opcodes that this kernel has, which is not our headers'. */
 static unsigned kernel_opcodes(void)
 {
@@ -21,17 +25,33 @@ static unsigned kernel_opcodes(void)
     return probe->last_op + 1;
 }
 
+/*
+ * Opcodes with an SQE of 128 bytes, for which these rings were not made.  A
+ * kernel that knows them may refuse them for their size, before it looks at
+ * the restrictions.
+ */
+static bool needs_sqe128(unsigned op)
+{
+    return op == OP_NOP128 || op == OP_URING_CMD128;
+}
+
 static void assert_opcodes_refused(RingRig *rig, uint64_t allowed)
 {
     unsigned known = kernel_opcodes();
 
     for (unsigned op = 0; op <= UINT8_MAX; op++) {
+        int res;
+
         if (op < 64 && (allowed >> op & 1)) {
             continue;
         }
-        g_test_message("opcode %u", op);
-        g_assert_cmpint(rig_execute(rig, rig_sqe(op, 0, NULL, 0)), ==,
-                        op < known ? -EACCES : -EINVAL);
+        res = rig_execute(rig, rig_sqe(op, 0, NULL, 0));
+        g_test_message("opcode %u: %s", op, strerror(-res));
+        if (op < known && needs_sqe128(op)) {
+            g_assert_true(res == -EACCES || res == -EINVAL);
+        } else {
+            g_assert_cmpint(res, ==, op < known ? -EACCES : -EINVAL);
+        }
     }
     g_assert_cmpuint(known, >=, IORING_OP_LAST);
 }
