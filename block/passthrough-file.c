@@ -4,10 +4,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "qemu/guest-random.h"
 #include "qemu/main-loop.h"
+#include "block/aio.h"
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "block/passthrough-file.h"
@@ -32,9 +35,16 @@ struct PassthroughFile {
     QLIST_ENTRY(PassthroughFile) next;
 };
 
+/* Changed with the BQL and the lock held, read with either of them. */
 static QLIST_HEAD(, PassthroughFile) reserved =
     QLIST_HEAD_INITIALIZER(reserved);
-static unsigned num_reserved;   /* for who does not hold the BQL */
+static QemuMutex reserved_lock;
+static unsigned num_reserved;   /* so that most callers need no lock */
+
+static void __attribute__((constructor)) init_reserved_lock(void)
+{
+    qemu_mutex_init(&reserved_lock);
+}
 
 /* The node that holds the file: @bs itself, or what a raw node lies on. */
 static BlockDriverState *GRAPH_RDLOCK find_file_node(BlockDriverState *bs)
@@ -118,6 +128,13 @@ bool passthrough_file_check(BlockBackend *blk, Error **errp)
         return false;
     }
     file = find_file_node(bs);
+    if (bs->open_flags & BDRV_O_TEMPORARY) {
+        error_setg(errp, "drive '%s' has snapshot=on, which keeps all writes "
+                   "in a temporary image of another format, and a ring can "
+                   "only be given a raw image; use snapshot=off or "
+                   "passthrough=off", name);
+        return false;
+    }
     if (!file || passthrough_file_posix_fd(file) < 0) {
         error_setg(errp, "node '%s' is %s'%s', and a ring can only be given a "
                    "raw image in a file or a host block device; convert the "
@@ -193,23 +210,67 @@ static bool is_marked(PassthroughFile *file)
            lock.l_type != F_UNLCK;
 }
 
+/*
+ * What the kernel says that O_DIRECT wants of requests to @fd, in bytes
+ * (STATX_DIOALIGN, Linux 6.1).  False: it does not say.
+ */
+static bool read_dio_alignment(int fd, uint32_t *mem_align,
+                               uint32_t *offset_align)
+{
+    struct statfs fs;
+#ifdef STATX_DIOALIGN
+    struct statx stx;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+        stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_mem_align &&
+        is_power_of_2(stx.stx_dio_offset_align)) {
+        *mem_align = stx.stx_dio_mem_align;
+        *offset_align = stx.stx_dio_offset_align;
+        return true;
+    }
+#endif
+    if (fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
+        /* It takes O_DIRECT (Linux 6.6), and then any request. */
+        *mem_align = *offset_align = 1;
+        return true;
+    }
+    return false;
+}
+
+void passthrough_file_correct_alignment(BlockDriverState *bs, int fd,
+                                        bool direct)
+{
+    uint32_t mem_align, offset_align;
+
+    /* 0: the probe has failed, and its caller reports that. */
+    if (!direct || !bs->bl.request_alignment) {
+        return;
+    }
+    if (read_dio_alignment(fd, &mem_align, &offset_align)) {
+        bs->bl.request_alignment = offset_align;
+    }
+}
+
 /* What O_DIRECT wants of the file's requests. */
 static void find_alignment(PassthroughFile *file, BlockDriverState *bs)
 {
-    struct statx stx;
+    uint32_t mem_align, offset_align;
 
     file->mem_align = bdrv_min_mem_align(bs);
-    file->offset_align = 1;
-
-#ifdef STATX_DIOALIGN
-    if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
-        stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_mem_align) {
+    if (read_dio_alignment(file->fd, &mem_align, &offset_align)) {
         /* A segment's length has to be whole blocks in any case. */
-        file->mem_align = MAX(stx.stx_dio_mem_align,
-                              stx.stx_dio_offset_align);
-        file->offset_align = stx.stx_dio_offset_align;
+        file->mem_align = MAX(mem_align, offset_align);
+        file->offset_align = offset_align;
     }
-#endif
+}
+
+/*
+ * QEMU reads, changes and writes back a block of a node's request_alignment
+ * when a request is smaller.  No ring may write to a part of such a block.
+ */
+static void find_node_alignment(PassthroughFile *file, BlockDriverState *bs)
+{
+    file->offset_align = MAX(file->offset_align, bs->bl.request_alignment);
 }
 
 /*
@@ -279,6 +340,7 @@ PassthroughFile *passthrough_file_open(BlockBackend *blk, bool writable,
     }
     for (unsigned i = 0; i < file->num_nodes; i++) {
         bdrv_ref(file->nodes[i]);
+        find_node_alignment(file, file->nodes[i]);
     }
     trace_passthrough_file_open(file, name, file->fd, file->readonly,
                                 flags & O_DIRECT, flags & O_DSYNC);
@@ -344,6 +406,11 @@ uint32_t passthrough_file_max_segments(const PassthroughFile *file)
     return file->max_segments;
 }
 
+int64_t passthrough_file_size(const PassthroughFile *file)
+{
+    return lseek(file->probe_fd, 0, SEEK_END);
+}
+
 int64_t passthrough_file_find_data(PassthroughFile *file, uint32_t block_size)
 {
     off_t data = lseek(file->probe_fd, 0, SEEK_DATA);
@@ -356,20 +423,76 @@ int64_t passthrough_file_find_data(PassthroughFile *file, uint32_t block_size)
     return hole - data >= block_size ? data : -1;
 }
 
-void passthrough_file_reserve(PassthroughFile *file,
-                              PassthroughFileWanted *wanted, void *opaque)
+static void end_reservation(PassthroughFile *file)
+{
+    if (!file->wanted) {
+        return;
+    }
+    file->wanted = NULL;
+    WITH_QEMU_LOCK_GUARD(&reserved_lock) {
+        QLIST_REMOVE(file, next);
+        qatomic_dec(&num_reserved);
+    }
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        /* The next flush has something to do, if we have written. */
+        qatomic_inc(&file->nodes[i]->write_gen);
+    }
+}
+
+static bool has_node(const PassthroughFile *file, BlockDriverState *bs)
+{
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        if (file->nodes[i] == bs) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool passthrough_file_is_reserved(BlockDriverState *bs)
+{
+    PassthroughFile *file;
+
+    if (!qatomic_read(&num_reserved)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&reserved_lock);
+    QLIST_FOREACH(file, &reserved, next) {
+        if (has_node(file, bs)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool passthrough_file_reserve(PassthroughFile *file,
+                              PassthroughFileWanted *wanted, void *opaque,
+                              Error **errp)
 {
     GLOBAL_STATE_CODE();
 
     file->wanted = wanted;
     file->opaque = opaque;
-    QLIST_INSERT_HEAD(&reserved, file, next);
-    qatomic_inc(&num_reserved);
-}
-
-bool passthrough_file_any_reserved(void)
-{
-    return qatomic_read(&num_reserved);
+    WITH_QEMU_LOCK_GUARD(&reserved_lock) {
+        QLIST_INSERT_HEAD(&reserved, file, next);
+        qatomic_inc(&num_reserved);
+    }
+    /*
+     * Pairs with passthrough_file_begin_rmw(): either that sees the
+     * reservation, or its request is seen here.
+     */
+    smp_mb();
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        if (qatomic_read(&file->nodes[i]->serialising_in_flight)) {
+            end_reservation(file);
+            error_setg(errp, "a request that QEMU has to pad to a whole block "
+                       "of the disk is in flight on node '%s'; rings have to "
+                       "wait until it is done",
+                       bdrv_get_device_or_node_name(file->nodes[i]));
+            return false;
+        }
+    }
+    return true;
 }
 
 bool passthrough_file_is_of(const PassthroughFile *file, BlockBackend *blk)
@@ -384,40 +507,52 @@ bool passthrough_file_is_of(const PassthroughFile *file, BlockBackend *blk)
            find_file_node(bs) == file->nodes[file->num_nodes - 1];
 }
 
-static void end_reservation(PassthroughFile *file)
-{
-    if (!file->wanted) {
-        return;
-    }
-    file->wanted = NULL;
-    QLIST_REMOVE(file, next);
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        /* The next flush has something to do, if we have written. */
-        qatomic_inc(&file->nodes[i]->write_gen);
-    }
-    qatomic_dec(&num_reserved);
-}
-
-static bool has_node(const PassthroughFile *file, BlockDriverState *bs)
-{
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        if (file->nodes[i] == bs) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void passthrough_file_take_back(BlockDriverState *bs)
+static void revoke_rings(BlockDriverState *bs, const char *why)
 {
     PassthroughFile *file, *next;
 
     GLOBAL_STATE_CODE();
     QLIST_FOREACH_SAFE(file, &reserved, next, next) {
         if (has_node(file, bs)) {
-            file->wanted(file->opaque);
+            file->wanted(file->opaque, why);
         }
     }
+}
+
+void passthrough_file_take_back(BlockDriverState *bs)
+{
+    revoke_rings(bs, NULL);
+}
+
+/* A request that waits until no ring writes to its node */
+typedef struct Rmw {
+    BlockDriverState *bs;       /* stays while the request is in flight */
+    Coroutine *co;
+} Rmw;
+
+static void revoke_for_rmw(void *opaque)
+{
+    Rmw *rmw = opaque;
+
+    revoke_rings(rmw->bs, "a request is smaller than the blocks of the disk, "
+                 "so that QEMU reads and writes back a whole block, which a "
+                 "ring must not write to meanwhile (a larger "
+                 "logical_block_size avoids this)");
+    aio_co_wake(rmw->co);
+}
+
+void coroutine_fn passthrough_file_begin_rmw(BlockDriverState *bs)
+{
+    Rmw rmw = { .bs = bs, .co = qemu_coroutine_self() };
+
+    /* Pairs with passthrough_file_reserve(). */
+    smp_mb();
+    if (!passthrough_file_is_reserved(bs)) {
+        return;
+    }
+    trace_passthrough_file_begin_rmw(bs);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), revoke_for_rmw, &rmw);
+    qemu_coroutine_yield();
 }
 
 void passthrough_file_release_nodes(PassthroughFile *file)

@@ -58,8 +58,8 @@ void restricted_ring_set_error(Error **errp, RestrictedRingStep step, int err)
             break;
         case EPERM:
             hint = ": io_uring is switched off for this user; see sysctl "
-                   "kernel.io_uring_disabled and the container's seccomp "
-                   "profile";
+                   "kernel.io_uring_disabled and kernel.io_uring_group, and "
+                   "the container's seccomp profile";
             break;
         case ENOMEM:
             hint = ": the ring's memory counts against RLIMIT_MEMLOCK; raise "

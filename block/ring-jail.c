@@ -14,6 +14,7 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/cutils.h"
+#include "qemu/lockable.h"
 #include "qemu/thread.h"
 #include "block/ring-jail.h"
 #include "trace.h"
@@ -38,10 +39,15 @@ typedef struct Question {
 } Question;
 
 struct RingJail {
+    /* Protects the fields down to enabling: another thread may cancel. */
+    QemuMutex lock;
     int control;            /* socket; its end ends the process */
     int pidfd;              /* -1: not known yet */
-    int doorbell;           /* eventfd that the process sleeps on */
     pid_t child;            /* 0: not ours */
+    bool cancelled;
+    bool writes_memory;     /* a ring was asked for, which lies there */
+
+    int doorbell;           /* eventfd that the process sleeps on */
     unsigned num_rings;
     int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
     Question *unanswered[RING_JAIL_MAX_RINGS];
@@ -63,7 +69,14 @@ static bool start_helper(RingJail *jail, int end, Error **errp)
 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, end, RING_JAIL_CONTROL_FD);
-    ret = posix_spawn(&pid, path, &actions, NULL, argv, envp);
+    WITH_QEMU_LOCK_GUARD(&jail->lock) {
+        if (jail->cancelled) {
+            ret = ECANCELED;
+        } else {
+            ret = posix_spawn(&pid, path, &actions, NULL, argv, envp);
+            jail->child = ret ? 0 : pid;
+        }
+    }
     posix_spawn_file_actions_destroy(&actions);
     if (ret) {
         error_setg(errp, "cannot start the jail of the rings, %s: %s; %s",
@@ -76,8 +89,17 @@ static bool start_helper(RingJail *jail, int end, Error **errp)
                    "launcher as jail=PATH");
         return false;
     }
-    jail->child = pid;
     return true;
+}
+
+/* From here on ring_jail_cancel() ends whatever waits for the socket. */
+static void set_control(RingJail *jail, int fd)
+{
+    QEMU_LOCK_GUARD(&jail->lock);
+    jail->control = fd;
+    if (jail->cancelled) {
+        shutdown(fd, SHUT_RDWR);
+    }
 }
 
 static bool ask_launcher(int launcher, int end, Error **errp)
@@ -126,7 +148,7 @@ static bool get_process(RingJail *jail, const RingJailConfig *config,
                          "rings; raise the limit of open files (ulimit -n)");
         return false;
     }
-    jail->control = ends[0];
+    set_control(jail, ends[0]);
     ok = config->launcher_fd >= 0 ?
          ask_launcher(config->launcher_fd, ends[1], errp) :
          start_helper(jail, ends[1], errp);
@@ -144,9 +166,34 @@ static bool set_patience(int fd)
                       sizeof(patience)) == 0;
 }
 
+/*
+ * What the launcher starts gets guest RAM and the disk.  So it has to be of
+ * somebody who could have these anyway.
+ */
+static bool check_launcher(int fd, const char *path, Error **errp)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+        error_setg_errno(errp, errno, "cannot tell whose socket jail='%s' is; "
+                         "see the host's security modules", path);
+        return false;
+    }
+    if (peer.uid != 0 && peer.uid != geteuid()) {
+        error_setg(errp, "the launcher at jail='%s' runs as user %u, who is "
+                   "neither root nor QEMU's user %u, and would be given guest "
+                   "memory and the disk; start the launcher as one of these",
+                   path, peer.uid, geteuid());
+        return false;
+    }
+    return true;
+}
+
 static bool connect_launcher(RingJail *jail, const char *path, Error **errp)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd;
 
     if (strlen(path) >= sizeof(addr.sun_path)) {
         error_setg(errp, "jail='%s' is longer than the %zu bytes that the name "
@@ -155,17 +202,21 @@ static bool connect_launcher(RingJail *jail, const char *path, Error **errp)
         return false;
     }
     pstrcpy(addr.sun_path, sizeof(addr.sun_path), path);
-    jail->control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (jail->control < 0 || !set_patience(jail->control) ||
-        RETRY_ON_EINTR(connect(jail->control, (struct sockaddr *)&addr,
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || !set_patience(fd) ||
+        RETRY_ON_EINTR(connect(fd, (struct sockaddr *)&addr,
                                sizeof(addr))) < 0) {
         error_setg_errno(errp, errno, "cannot get a jail from jail='%s'; see "
                          "whether its launcher runs, listens on a socket of "
                          "the type SOCK_SEQPACKET, and lets QEMU's user in",
                          path);
+        if (fd >= 0) {
+            close(fd);
+        }
         return false;
     }
-    return true;
+    set_control(jail, fd);
+    return check_launcher(fd, path, errp);
 }
 
 /* Talking to it */
@@ -176,7 +227,9 @@ static char *describe_end(RingJail *jail)
     siginfo_t info = {};
 
     if (jail->child && waitid(P_PID, jail->child, &info, WEXITED) == 0) {
-        jail->child = 0;
+        WITH_QEMU_LOCK_GUARD(&jail->lock) {
+            jail->child = 0;
+        }
         if (info.si_code == CLD_EXITED &&
             info.si_status == RING_JAIL_EXIT_UNMAP) {
             return g_strdup("it could not unmap all but guest memory (a kernel "
@@ -392,16 +445,14 @@ static bool confine(RingJail *jail, const RingJailConfig *config, Error **errp)
     };
     int fds[RING_JAIL_MAX_FDS] = { config->file_fd, jail->doorbell };
     unsigned num_fds = 2;
+    int pidfd = -1;
     bool ok;
 
-    if (jail->child) {
-        /* Of the main thread; more CPUs than these are too many to tell. */
-        syscall(__NR_sched_getaffinity, getpid(), sizeof(req.confine.cpus),
-                req.confine.cpus);
-    }
-
     ok = open_cgroups(config->cgroups, fds, &num_fds, errp) &&
-         request(jail, &req, fds, num_fds, NULL, &jail->pidfd, errp);
+         request(jail, &req, fds, num_fds, NULL, &pidfd, errp);
+    WITH_QEMU_LOCK_GUARD(&jail->lock) {
+        jail->pidfd = pidfd;
+    }
     for (unsigned i = 2; i < num_fds; i++) {
         close(fds[i]);
     }
@@ -436,45 +487,61 @@ static bool map_region(RingJail *jail, const RingJailRegion *region,
     return request(jail, &req, &region->fd, 1, NULL, NULL, errp);
 }
 
-RingJail *ring_jail_new(const RingJailConfig *config, Error **errp)
+RingJail *ring_jail_alloc(Error **errp)
 {
-    RingJail *jail = g_new0(RingJail, 1);
-    bool ok;
+    int doorbell = eventfd(0, EFD_CLOEXEC);
+    RingJail *jail;
 
-    jail->control = -1;
-    jail->pidfd = -1;
     /* Not one that never blocks, as an EventNotifier has. */
-    jail->doorbell = eventfd(0, EFD_CLOEXEC);
-    if (jail->doorbell < 0) {
+    if (doorbell < 0) {
         error_setg_errno(errp, errno, "no eventfd is left for the jail of the "
                          "rings; raise the limit of open files (ulimit -n)");
-        goto fail;
+        return NULL;
     }
-    ok = config->launcher_path ?
-         connect_launcher(jail, config->launcher_path, errp) :
-         get_process(jail, config, errp);
+    jail = g_new0(RingJail, 1);
+    qemu_mutex_init(&jail->lock);
+    jail->control = -1;
+    jail->pidfd = -1;
+    jail->doorbell = doorbell;
+    return jail;
+}
+
+bool ring_jail_start(RingJail *jail, const RingJailConfig *config,
+                     Error **errp)
+{
+    bool ok = config->launcher_path ?
+              connect_launcher(jail, config->launcher_path, errp) :
+              get_process(jail, config, errp);
+
     if (!ok) {
-        goto fail;
+        return false;
     }
     if (!set_patience(jail->control)) {
         error_setg_errno(errp, errno, "cannot set a time limit for the jail of "
                          "the rings; report this as a bug");
-        goto fail;
+        return false;
     }
     if (!confine(jail, config, errp)) {
-        goto fail;
+        return false;
     }
     for (unsigned i = 0; i < config->num_regions; i++) {
         if (!map_region(jail, &config->regions[i], errp)) {
-            goto fail;
+            return false;
         }
     }
     trace_ring_jail_new(jail, ring_jail_pid(jail), config->num_regions);
-    return jail;
+    return true;
+}
 
-fail:
-    ring_jail_free(jail);
-    return NULL;
+RingJail *ring_jail_new(const RingJailConfig *config, Error **errp)
+{
+    RingJail *jail = ring_jail_alloc(errp);
+
+    if (jail && !ring_jail_start(jail, config, errp)) {
+        ring_jail_free(jail);
+        return NULL;
+    }
+    return jail;
 }
 
 bool ring_jail_add_ring(RingJail *jail, const RestrictedRingParams *params,
@@ -499,6 +566,13 @@ bool ring_jail_add_ring(RingJail *jail, const RestrictedRingParams *params,
     };
     RingJailReply reply;
 
+    WITH_QEMU_LOCK_GUARD(&jail->lock) {
+        jail->writes_memory = !jail->cancelled;
+    }
+    if (!jail->writes_memory) {
+        error_setg(errp, "the start of the rings was cancelled");
+        return false;
+    }
     if (jail->num_rings == RING_JAIL_MAX_RINGS) {
         error_setg(errp, "a jail has room for %d rings; use fewer queues",
                    RING_JAIL_MAX_RINGS);
@@ -652,6 +726,7 @@ int ring_jail_pidfd(RingJail *jail)
 
 void ring_jail_kill(RingJail *jail)
 {
+    QEMU_LOCK_GUARD(&jail->lock);
     trace_ring_jail_kill(jail);
     if (jail->control >= 0) {
         /* A jail of another user can only be asked, by the socket's end. */
@@ -664,21 +739,97 @@ void ring_jail_kill(RingJail *jail)
     }
 }
 
-static void wait_for_end(RingJail *jail)
+bool ring_jail_cancel(RingJail *jail)
 {
-    struct pollfd pfd = { .fd = jail->pidfd, .events = POLLIN };
-
-    if (jail->pidfd >= 0) {
-        while (poll(&pfd, 1, -1) <= 0) {
-            continue;
-        }
+    WITH_QEMU_LOCK_GUARD(&jail->lock) {
+        jail->cancelled = true;
     }
+    ring_jail_kill(jail);
+    /* Set by nobody any more. */
+    return jail->writes_memory;
+}
+
+static void reap_child(RingJail *jail)
+{
     if (jail->child) {
         /* Somebody (-daemonize, a test) may have SIGCHLD ignored: no child. */
         while (waitpid(jail->child, NULL, 0) < 0 && errno == EINTR) {
             continue;
         }
+        WITH_QEMU_LOCK_GUARD(&jail->lock) {
+            jail->child = 0;
+        }
     }
+}
+
+void ring_jail_reap(RingJail *jail)
+{
+    ring_jail_ended(jail, -1);
+    reap_child(jail);
+}
+
+bool ring_jail_ended(RingJail *jail, int timeout_ms)
+{
+    struct pollfd pfd = { .fd = jail->pidfd, .events = POLLIN };
+    int64_t start = g_get_monotonic_time();
+    int ret;
+
+    if (jail->pidfd < 0) {
+        return true;
+    }
+    do {
+        int64_t left = timeout_ms - (g_get_monotonic_time() - start) / 1000;
+
+        ret = poll(&pfd, 1, timeout_ms < 0 ? -1 : MAX(left, 0));
+    } while (ret < 0 && errno == EINTR);
+    return ret > 0;
+}
+
+/* The contents of a cgroup's file, or NULL; to be freed. */
+static char *read_cgroup(const char *mount, const char *group,
+                         const char *file)
+{
+    g_autofree char *path = g_build_filename("/sys/fs/cgroup", mount, group,
+                                             file, NULL);
+    char *text = NULL;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    return text;
+}
+
+char *ring_jail_frozen(RingJail *jail)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/cgroup",
+                                            ring_jail_pid(jail));
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return NULL;
+    }
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        /* number:controllers:path; version 2 has number 0, no controllers */
+        g_auto(GStrv) part = g_strsplit(*line, ":", 3);
+        g_autofree char *state = NULL;
+
+        if (g_strv_length(part) < 3) {
+            continue;
+        }
+        if (g_str_equal(part[1], "freezer")) {
+            state = read_cgroup("freezer", part[2], "freezer.state");
+            if (state && g_str_has_prefix(state, "FR")) {
+                return g_strdup(part[2]);   /* FROZEN or FREEZING */
+            }
+        } else if (g_str_equal(part[0], "0")) {
+            state = read_cgroup("", part[2], "cgroup.events") ?:
+                    read_cgroup("unified", part[2], "cgroup.events");
+            if (state && strstr(state, "frozen 1")) {
+                return g_strdup(part[2]);
+            }
+        }
+    }
+    return NULL;
 }
 
 void ring_jail_free(RingJail *jail)
@@ -689,7 +840,7 @@ void ring_jail_free(RingJail *jail)
         return;
     }
     ring_jail_kill(jail);
-    wait_for_end(jail);
+    ring_jail_reap(jail);
     trace_ring_jail_free(jail, g_get_monotonic_time() - start);
     for (unsigned i = 0; i < jail->num_rings; i++) {
         if (jail->fdinfo[i] >= 0) {
@@ -705,8 +856,7 @@ void ring_jail_free(RingJail *jail)
     if (jail->pidfd >= 0) {
         close(jail->pidfd);
     }
-    if (jail->doorbell >= 0) {
-        close(jail->doorbell);
-    }
+    close(jail->doorbell);
+    qemu_mutex_destroy(&jail->lock);
     g_free(jail);
 }

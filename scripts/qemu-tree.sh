@@ -129,10 +129,19 @@ if [ -f "$repo/block/passthrough-file-posix.c.inc" ]; then
 
 #include "passthrough-file-posix.c.inc"
 END
+    # The probe of the first block cannot tell the alignment of a hole.
+    insert_after block/file-posix.c '#include "qapi/error.h"' \
+        <<<'#include "block/passthrough-file.h"'
+    insert_after block/file-posix.c \
+        '    raw_probe_alignment(bs, s->fd, errp);' \
+        <<<'    passthrough_file_correct_alignment(bs, s->fd, s->needs_alignment);'
+    insert_after block/file-posix.c \
+        '        raw_probe_alignment(bs, ret, &local_err);' \
+        <<<'        passthrough_file_correct_alignment(bs, ret, s->needs_alignment);'
 fi
 
 # Three operations that drain nothing but have to see all writes from now on,
-# and a flush that knows of no writes.
+# a flush that knows of no writes, and a read-modify-write.
 if [ -f "$repo/include/block/passthrough-file.h" ]; then
     for file in block/dirty-bitmap.c block/qapi-system.c block/write-threshold.c; do
         insert_after "$file" '#include "qapi/error.h"' \
@@ -150,10 +159,12 @@ if [ -f "$repo/include/block/passthrough-file.h" ]; then
         <<<'#include "block/passthrough-file.h"'
     insert_after block/io.c \
         '    current_gen = qatomic_read(&bs->write_gen);' <<END
-    if (passthrough_file_any_reserved()) {
+    if (passthrough_file_is_reserved(bs)) {
         current_gen = qatomic_inc_fetch(&bs->write_gen);
     }
 END
+    insert_after block/io.c '    assert(req->serialising && pad->buf);' \
+        <<<'    passthrough_file_begin_rmw(bs);'
 fi
 
 # Wraps what virtio-blk keeps to itself, hence inside of it.

@@ -67,7 +67,6 @@ static void fill_queue(VirtIOBlkUring *s, Config *c)
 void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
 {
     const RestrictedRingLayout *l = &s->layout;
-    uint32_t block_size = VIRTIO_BLK(s)->conf.conf.logical_block_size;
     uint64_t features = 1ULL << VIRTIO_BLK_URING_F_DSYNC |
                         1ULL << VIRTIO_BLK_URING_F_VECTOR;
     Config c;
@@ -88,7 +87,7 @@ void virtio_blk_uring_get_config(VirtIOBlkUring *s, uint8_t *config)
         .max_segments = cpu_to_le32(s->max_segments),
         .max_bytes = cpu_to_le32(s->max_bytes),
         .mem_align = cpu_to_le32(s->mem_align),
-        .offset_align = cpu_to_le32(block_size),
+        .offset_align = cpu_to_le32(s->offset_align),
         .ring_bytes = cpu_to_le32(virtio_blk_uring_pages(l->ring_bytes)),
         .sqe_bytes = cpu_to_le32(virtio_blk_uring_pages(l->sqe_bytes)),
         .sq_head = cpu_to_le32(l->sq_head),
@@ -136,7 +135,8 @@ static void run_command(VirtIOBlkUring *s, uint32_t command)
         }
         break;
     case VIRTIO_BLK_URING_CMD_GIVE_UP:
-        if (s->state == VIRTIO_BLK_URING_RING ||
+        if (s->state == VIRTIO_BLK_URING_STARTING ||
+            s->state == VIRTIO_BLK_URING_RING ||
             s->state == VIRTIO_BLK_URING_SUSPENDING) {
             virtio_blk_uring_give_up(s);
             return;

@@ -64,7 +64,9 @@ void virtio_blk_uring_event(VirtIOBlkUring *s)
 {
     VirtIOBlkUringEvents *ev = &s->events;
 
-    if (s->state == ev->seen_state && s->reason == ev->seen_reason) {
+    if (s->state == VIRTIO_BLK_URING_STARTING ||
+        (s->state == ev->seen_state && s->reason == ev->seen_reason)) {
+        /* What becomes of a start is told when it is known. */
         return;
     }
     ev->seen_state = s->state;

@@ -22,8 +22,8 @@ static const struct {
       "itself if not set" },
     { "jail-cgroup", "cgroup directories that the jail enters, separated by "
       "':'" },
-    { "passthrough", "hand the disk to the guest as an io_uring; may be set at "
-      "run time (on/off)" },
+    { "passthrough", "hand the disk to the guest as an io_uring: on, off, auto "
+      "(if host and disk can); may be set at run time" },
     { "path", "state of the path that requests take and counters of its rings, "
       "read-only" },
     { "path-state", "virtqueue/starting/ring/suspending/dead, read-only" },

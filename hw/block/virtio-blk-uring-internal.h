@@ -38,7 +38,10 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s);
 /* Takes away the rings, if there are any. */
 void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s);
 
-/* VIRTQUEUE -> RING, or stays with s->reason and s->error set. */
+/*
+ * VIRTQUEUE -> STARTING, and later RING; or stays, or goes back, with s->reason
+ * and s->error set.
+ */
 void virtio_blk_uring_activate(VirtIOBlkUring *s);
 /* RING -> SUSPENDING: asks the driver to drain; it has 10 s for that. */
 void virtio_blk_uring_suspend(VirtIOBlkUring *s, uint32_t reason);
@@ -47,8 +50,19 @@ void virtio_blk_uring_suspend(VirtIOBlkUring *s, uint32_t reason);
  * has the rings, the state follows when its process has ended.
  */
 void virtio_blk_uring_suspended(VirtIOBlkUring *s);
-/* RING, SUSPENDING -> DEAD, because the driver wants it; when, is as above. */
+/*
+ * RING, SUSPENDING -> DEAD, because the driver wants it; when, is as above.
+ * STARTING -> VIRTQUEUE.
+ */
 void virtio_blk_uring_give_up(VirtIOBlkUring *s);
+/*
+ * RING, SUSPENDING -> DEAD, STARTING -> VIRTQUEUE, for who needs the disk or
+ * the memory.  When it returns nothing of the rings can still reach either,
+ * save for ring memory before it is renewed.
+ */
+void virtio_blk_uring_revoke(VirtIOBlkUring *s, uint32_t reason);
+/* The same because the driver has left, with the guest at fault. */
+void virtio_blk_uring_driver_gone(VirtIOBlkUring *s);
 /*
  * RING, SUSPENDING -> DEAD.  When it returns nothing of the rings can still
  * reach the disk or guest memory.
@@ -82,9 +96,16 @@ void virtio_blk_uring_ring_params(VirtIOBlkUring *s,
                                   RestrictedRingParams *params);
 /* Where the jail comes from; its disk and memory are the caller's to add. */
 RingJailConfig virtio_blk_uring_jail_config(VirtIOBlkUring *s);
-/* Sets s->reason in any case; what is left of a failure, free_rings takes. */
-bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
-                                  Error **errp);
+/* All that the guest has named for the rings.  Sets s->reason. */
+bool virtio_blk_uring_check_rings(VirtIOBlkUring *s, Error **errp);
+/*
+ * Begins to build the rings; @started tells the outcome.  Sets s->reason in any
+ * case; what is left of a failure, free_rings takes.
+ */
+bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupStarted *started,
+                                  RingGroupEnded *ended, Error **errp);
+/* Lets doorbells reach rings that have started, and their interrupts leave. */
+bool virtio_blk_uring_attach_rings(VirtIOBlkUring *s, Error **errp);
 /*
  * Has no doorbell reach the rings and no interrupt leave them any more, and
  * takes down what they have done.
@@ -96,8 +117,43 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
 RestrictedRingCounters virtio_blk_uring_uncounted(VirtIOBlkUringRing *ring);
 /* Requests that the kernel had in hand at the last update */
 uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring);
-/* detach_rings, and returns when nothing can reach disk or memory any more. */
-void virtio_blk_uring_free_rings(VirtIOBlkUring *s);
+/*
+ * detach_rings, and retires them.  @drained: the driver says that nothing is in
+ * flight.
+ */
+void virtio_blk_uring_free_rings(VirtIOBlkUring *s, bool drained);
+
+/* virtio-blk-uring-retired.c: what is left of rings that have ended */
+void virtio_blk_uring_retired_init(VirtIOBlkUring *s);
+void virtio_blk_uring_retired_cleanup(VirtIOBlkUring *s);
+/* @size bytes from @gpa on, in @w, are to be a ring's own memory. */
+void virtio_blk_uring_note_memory(VirtIOBlkUring *s,
+                                  const VirtIOBlkUringWindow *w, uint64_t gpa,
+                                  uint64_t size);
+/*
+ * Ends @group, as ring_group_stop(), and owns it from then on.  While there is
+ * one, there must be no new rings.
+ */
+void virtio_blk_uring_retire(VirtIOBlkUring *s, RingGroup *group,
+                             bool quiesced);
+/*
+ * The driver does not look at ring memory any more: the guest gets other pages
+ * there if the kernel may still write to those.
+ */
+void virtio_blk_uring_renew_memory(VirtIOBlkUring *s);
+/* Whether new rings have nothing to wait for. */
+bool virtio_blk_uring_check_retired(VirtIOBlkUring *s, Error **errp);
+
+/* virtio-blk-uring-backoff.c: when the guest may have rings again */
+void virtio_blk_uring_backoff_init(VirtIOBlkUring *s);
+void virtio_blk_uring_backoff_cleanup(VirtIOBlkUring *s);
+/* The guest has caused an end of rings. */
+void virtio_blk_uring_backoff_guest(VirtIOBlkUring *s);
+/* Rings could not be started, or were @lost. */
+void virtio_blk_uring_backoff_failure(VirtIOBlkUring *s, bool lost);
+void virtio_blk_uring_backoff_started(VirtIOBlkUring *s);
+/* The administrator wants rings now. */
+void virtio_blk_uring_backoff_clear(VirtIOBlkUring *s);
 
 /* virtio-blk-uring-yield.c: giving the disk back while somebody needs it */
 void virtio_blk_uring_yield_init(VirtIOBlkUring *s);
@@ -112,7 +168,7 @@ bool virtio_blk_uring_obstructed(VirtIOBlkUring *s);
 /* The same after something has changed: the driver learns that it may. */
 void virtio_blk_uring_look(VirtIOBlkUring *s);
 /* A PassthroughFileWanted; @opaque: the device */
-void virtio_blk_uring_wanted(void *opaque);
+void virtio_blk_uring_wanted(void *opaque, const char *why);
 /* Implemented within virtio-blk.c. */
 const BlockDevOps *virtio_blk_uring_parent_ops(void);
 
@@ -125,8 +181,8 @@ void virtio_blk_uring_set_config(VirtIOBlkUring *s, uint8_t *config);
 
 /*
  * virtio-blk-uring-probe.c: finds out at start what could fail later.  Sets
- * s->layout, s->mem_align, s->max_bytes, s->max_segments, s->iopoll_error and
- * s->probed.
+ * s->layout, s->mem_align, s->offset_align, s->max_bytes, s->max_segments,
+ * s->iopoll_error and s->probed.
  */
 bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp);
 /*

@@ -15,8 +15,6 @@
 
 #define SUSPEND_TIMEOUT_MS 10000
 #define WARN_INTERVAL_MS 10000
-/* A guest that has its jail killed again and again is to win nothing by it. */
-#define CALM_MS 1000
 
 const char *virtio_blk_uring_state_name(uint32_t state)
 {
@@ -71,10 +69,31 @@ bool virtio_blk_uring_has_rings(VirtIOBlkUring *s)
 
 bool virtio_blk_uring_activatable(VirtIOBlkUring *s)
 {
-    return s->passthrough && s->probed && !s->obstacle && !s->calm &&
-           s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
+    return s->passthrough && s->probed && !s->obstacle && !s->backoff.cooling &&
+           !s->retired.group && s->state == VIRTIO_BLK_URING_VIRTQUEUE &&
            virtio_vdev_has_feature(VIRTIO_DEVICE(s), VIRTIO_BLK_F_URING) &&
+           s->transport->dma_enabled(s->transport_opaque) &&
            runstate_is_running();
+}
+
+static void free_rings(VirtIOBlkUring *s)
+{
+    bool drained = s->ending && s->state_at_end == VIRTIO_BLK_URING_VIRTQUEUE;
+
+    timer_del(s->suspend_timer);
+    qemu_bh_cancel(s->start_bh);
+    virtio_blk_uring_free_rings(s, drained);
+    /* What it was to say was of these rings. */
+    qemu_bh_cancel(s->lost_bh);
+    s->ending = false;
+}
+
+/* STARTING -> VIRTQUEUE; the driver does not know these rings yet. */
+static void cancel_start(VirtIOBlkUring *s, uint32_t reason)
+{
+    free_rings(s);
+    virtio_blk_uring_renew_memory(s);
+    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, reason);
 }
 
 static void rings_died(VirtIOBlkUring *s)
@@ -85,19 +104,8 @@ static void rings_died(VirtIOBlkUring *s)
                 "the jail of its rings was killed (by hand, or by the memory "
                 "limit of its cgroup; see the host's log)" :
                 "the thread of its rings is gone");
-    s->calm = true;
-    timer_mod(s->calm_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + CALM_MS);
+    virtio_blk_uring_backoff_failure(s, true);
     virtio_blk_uring_kill(s, VIRTIO_BLK_URING_REASON_DIED);
-}
-
-static void calm_over(void *opaque)
-{
-    VirtIOBlkUring *s = opaque;
-
-    s->calm = false;
-    if (virtio_blk_uring_activatable(s)) {
-        virtio_notify_config(VIRTIO_DEVICE(s));
-    }
 }
 
 /* A doorbell found no SQPOLL thread. */
@@ -123,15 +131,6 @@ void virtio_blk_uring_doorbell(VirtIOBlkUring *s, unsigned index)
     }
 }
 
-static void free_rings(VirtIOBlkUring *s)
-{
-    timer_del(s->suspend_timer);
-    virtio_blk_uring_free_rings(s);
-    /* What it was to say was of these rings. */
-    qemu_bh_cancel(s->lost_bh);
-    s->ending = false;
-}
-
 /* The rings came to an end: as was wanted, or by somebody's force. */
 static void rings_ended(void *opaque)
 {
@@ -143,6 +142,7 @@ static void rings_ended(void *opaque)
         virtio_blk_uring_kill(s, s->reason_at_end);
     } else {
         free_rings(s);
+        virtio_blk_uring_renew_memory(s);
         set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, s->reason_at_end);
         /* Also for a driver that waits for nothing but this. */
         virtio_notify_config(VIRTIO_DEVICE(s));
@@ -170,41 +170,92 @@ static void end_rings(VirtIOBlkUring *s, uint32_t state, uint32_t reason)
     }
 }
 
+/* VIRTQUEUE, STARTING -> VIRTQUEUE with s->reason; frees @err. */
+static void activation_failed(VirtIOBlkUring *s, Error *err)
+{
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    uint32_t reason = s->reason;
+
+    free_rings(s);
+    virtio_blk_uring_renew_memory(s);
+    g_free(s->error);
+    s->error = g_strdup(error_get_pretty(err));
+    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, reason);
+    /* A guest may ask as often as it likes, but not fill our log with it. */
+    if (!s->obstacle &&
+        (!s->warned_ms || now - s->warned_ms > WARN_INTERVAL_MS)) {
+        s->warned_ms = now;
+        warn_report("virtio-blk-uring '%s' goes on over the virtqueues: %s",
+                    virtio_blk_uring_name(s), s->error);
+    }
+    error_free(err);
+}
+
+static void start_failed(VirtIOBlkUring *s, Error *err)
+{
+    activation_failed(s, err);
+    virtio_blk_uring_backoff_failure(s, false);
+    virtio_notify_config(VIRTIO_DEVICE(s));
+}
+
+static void rings_started(void *opaque, Error *err)
+{
+    VirtIOBlkUring *s = opaque;
+
+    assert(s->state == VIRTIO_BLK_URING_STARTING);
+    s->reason = VIRTIO_BLK_URING_REASON_HOST;
+    if (err || !virtio_blk_uring_attach_rings(s, &err)) {
+        start_failed(s, err);
+        return;
+    }
+    g_clear_pointer(&s->error, g_free);
+    g_array_set_size(s->windows, 0);
+    g_array_append_vals(s->windows, s->ram.windows->data, s->ram.windows->len);
+    s->activations++;
+    virtio_blk_uring_backoff_started(s);
+    set_state(s, VIRTIO_BLK_URING_RING, VIRTIO_BLK_URING_REASON_NONE);
+    virtio_notify_config(VIRTIO_DEVICE(s));
+}
+
+/*
+ * In the main loop, whose thread's cgroup and CPUs the rings' process and
+ * threads are to have, and not those of a virtual CPU.
+ */
+static void start_rings(void *opaque)
+{
+    VirtIOBlkUring *s = opaque;
+    Error *err = NULL;
+
+    assert(s->state == VIRTIO_BLK_URING_STARTING);
+    if (virtio_blk_uring_obstructed(s)) {
+        /* Usually it has cancelled the start already. */
+        if (s->state == VIRTIO_BLK_URING_STARTING) {
+            cancel_start(s, VIRTIO_BLK_URING_REASON_BACKEND);
+        }
+        return;
+    }
+    if (!virtio_blk_uring_start_rings(s, rings_started, rings_ended, &err)) {
+        start_failed(s, err);
+    }
+}
+
 void virtio_blk_uring_activate(VirtIOBlkUring *s)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(s);
-    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
-    uint32_t reason;
 
     if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
         !virtio_blk_uring_activatable(s) || virtio_blk_uring_obstructed(s)) {
         trace_virtio_blk_uring_not_activatable(s, vdev->status);
         return;
     }
-
-    if (virtio_blk_uring_start_rings(s, rings_ended, &err)) {
-        g_clear_pointer(&s->error, g_free);
-        g_array_set_size(s->windows, 0);
-        g_array_append_vals(s->windows, s->ram.windows->data,
-                            s->ram.windows->len);
-        s->activations++;
-        set_state(s, VIRTIO_BLK_URING_RING, VIRTIO_BLK_URING_REASON_NONE);
+    /* All that the guest has named, before anything is started for it. */
+    if (!virtio_blk_uring_check_rings(s, &err)) {
+        activation_failed(s, err);
         return;
     }
-
-    reason = s->reason;
-    free_rings(s);
-    g_free(s->error);
-    s->error = g_strdup(error_get_pretty(err));
-    set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, reason);
-    /* A guest may ask as often as it likes, but not fill our log with it. */
-    if (!s->warned_ms || now - s->warned_ms > WARN_INTERVAL_MS) {
-        s->warned_ms = now;
-        warn_report("virtio-blk-uring '%s' goes on over the virtqueues: %s",
-                    virtio_blk_uring_name(s), s->error);
-    }
-    error_free(err);
+    set_state(s, VIRTIO_BLK_URING_STARTING, VIRTIO_BLK_URING_REASON_NONE);
+    qemu_bh_schedule(s->start_bh);
 }
 
 /* Tells a guest that does not answer from storage that does not. */
@@ -254,7 +305,33 @@ void virtio_blk_uring_suspended(VirtIOBlkUring *s)
 
 void virtio_blk_uring_give_up(VirtIOBlkUring *s)
 {
-    end_rings(s, VIRTIO_BLK_URING_DEAD, VIRTIO_BLK_URING_REASON_DRIVER);
+    virtio_blk_uring_backoff_guest(s);
+    if (s->state == VIRTIO_BLK_URING_STARTING) {
+        cancel_start(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    } else {
+        end_rings(s, VIRTIO_BLK_URING_DEAD, VIRTIO_BLK_URING_REASON_DRIVER);
+    }
+}
+
+void virtio_blk_uring_revoke(VirtIOBlkUring *s, uint32_t reason)
+{
+    if (s->state == VIRTIO_BLK_URING_STARTING) {
+        cancel_start(s, reason);
+        virtio_notify_config(VIRTIO_DEVICE(s));
+    } else if (virtio_blk_uring_has_rings(s)) {
+        virtio_blk_uring_kill(s, reason);
+    }
+}
+
+void virtio_blk_uring_driver_gone(VirtIOBlkUring *s)
+{
+    if (s->state == VIRTIO_BLK_URING_STARTING) {
+        virtio_blk_uring_backoff_guest(s);
+        cancel_start(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    } else if (virtio_blk_uring_has_rings(s)) {
+        virtio_blk_uring_backoff_guest(s);
+        virtio_blk_uring_kill_silently(s, VIRTIO_BLK_URING_REASON_DRIVER);
+    }
 }
 
 void virtio_blk_uring_kill_silently(VirtIOBlkUring *s, uint32_t reason)
@@ -272,6 +349,7 @@ void virtio_blk_uring_kill(VirtIOBlkUring *s, uint32_t reason)
 
 void virtio_blk_uring_buried(VirtIOBlkUring *s)
 {
+    virtio_blk_uring_renew_memory(s);
     set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, s->reason);
     if (virtio_blk_uring_activatable(s)) {
         virtio_notify_config(VIRTIO_DEVICE(s));
@@ -280,7 +358,8 @@ void virtio_blk_uring_buried(VirtIOBlkUring *s)
 
 void virtio_blk_uring_path_reset(VirtIOBlkUring *s)
 {
-    free_rings(s);
+    virtio_blk_uring_driver_gone(s);
+    virtio_blk_uring_renew_memory(s);
     set_state(s, VIRTIO_BLK_URING_VIRTQUEUE, VIRTIO_BLK_URING_REASON_NONE);
     s->window_select = 0;
     s->queue_select = 0;
@@ -296,8 +375,10 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s)
     virtio_blk_uring_event_init(s);
     s->windows = g_array_new(false, false, sizeof(VirtIOBlkUringWindow));
     s->suspend_timer = timer_new_ms(QEMU_CLOCK_REALTIME, suspend_timeout, s);
-    s->calm_timer = timer_new_ms(QEMU_CLOCK_REALTIME, calm_over, s);
     s->lost_bh = aio_bh_new(qemu_get_aio_context(), bury_lost, s);
+    s->start_bh = aio_bh_new(qemu_get_aio_context(), start_rings, s);
+    virtio_blk_uring_retired_init(s);
+    virtio_blk_uring_backoff_init(s);
 }
 
 void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s)
@@ -305,7 +386,9 @@ void virtio_blk_uring_path_cleanup(VirtIOBlkUring *s)
     virtio_blk_uring_path_reset(s);
     virtio_blk_uring_event_cleanup(s);
     qemu_bh_delete(s->lost_bh);
+    qemu_bh_delete(s->start_bh);
     timer_free(s->suspend_timer);
-    timer_free(s->calm_timer);
+    virtio_blk_uring_retired_cleanup(s);
+    virtio_blk_uring_backoff_cleanup(s);
     g_array_free(s->windows, true);
 }

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include "qapi/error.h"
 #include "qemu/memfd.h"
 #include "qemu/units.h"
@@ -25,6 +26,7 @@ typedef struct Scratch {
     size_t sqe_size;
     struct iovec *iov;
     void *data;
+    size_t data_size;   /* bytes to read; 0: none */
     bool iopoll;        /* the ring is to poll the disk */
     uint64_t offset;    /* on the disk, of the block to read */
     bool lost;          /* to a request that the storage does not answer */
@@ -36,8 +38,8 @@ static const char *way_out(Scratch *scratch)
     return scratch->iopoll ? "iopoll=off" : "passthrough=off";
 }
 
-static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
-                          uint32_t block_size, Error **errp)
+/* One ring that reads, and memory that all others can have in common. */
+static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch, Error **errp)
 {
     size_t page = qemu_real_host_page_size();
 
@@ -45,8 +47,8 @@ static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
                                   page);
     scratch->sqe_size = ROUND_UP(s->sq_entries * sizeof(struct io_uring_sqe),
                                  page);
-    scratch->size = scratch->ring_size + scratch->sqe_size + page +
-                    ROUND_UP(block_size, page);
+    scratch->size = 2 * (scratch->ring_size + scratch->sqe_size) + page +
+                    ROUND_UP(scratch->data_size, page);
     scratch->fd = qemu_memfd_create("ring-probe", scratch->size, false, 0, 0,
                                     errp);
     if (scratch->fd < 0) {
@@ -62,7 +64,8 @@ static bool alloc_scratch(VirtIOBlkUring *s, Scratch *scratch,
     }
     scratch->addr = s->isolation == VIRTIO_BLK_URING_ISOLATION_PROCESS ?
                     RING_JAIL_BASE : (uintptr_t)scratch->mem;
-    scratch->iov = scratch->mem + scratch->ring_size + scratch->sqe_size;
+    scratch->iov = scratch->mem +
+                   2 * (scratch->ring_size + scratch->sqe_size);
     scratch->data = (char *)scratch->iov + page;
     return true;
 }
@@ -87,8 +90,7 @@ typedef enum ReadResult {
 
 /* Reads a block through the group's ring, as a guest would. */
 static ReadResult read_block(RingGroup *group, Scratch *scratch,
-                             uint32_t block_size, EventNotifier *notifier,
-                             Error **errp)
+                             EventNotifier *notifier, Error **errp)
 {
     const RestrictedRingLayout *l = ring_group_layout(group, 0);
     struct io_uring_sqe *sqe = scratch->mem + scratch->ring_size;
@@ -101,7 +103,7 @@ static ReadResult read_block(RingGroup *group, Scratch *scratch,
 
     *scratch->iov = (struct iovec) {
         .iov_base = (void *)(uintptr_t)owners(scratch, scratch->data),
-        .iov_len = block_size,
+        .iov_len = scratch->data_size,
     };
     *sqe = (struct io_uring_sqe) {
         .opcode = IORING_OP_READV,
@@ -132,7 +134,7 @@ static ReadResult read_block(RingGroup *group, Scratch *scratch,
                    "kernel", strerror(EOPNOTSUPP));
         return READ_FAILED;
     }
-    if (cqe->res != block_size) {
+    if (cqe->res != scratch->data_size) {
         error_setg(errp, "a ring cannot read the disk's first block (%s); use "
                    "%s", cqe->res < 0 ? strerror(-cqe->res) :
                    "it ends too early", way_out(scratch));
@@ -141,20 +143,56 @@ static ReadResult read_block(RingGroup *group, Scratch *scratch,
     return READ_WELL;
 }
 
-static bool start_group(VirtIOBlkUring *s, RingGroup *group, Scratch *scratch,
-                        EventNotifier *notifier, Error **errp)
+/* How many rings of the device are to poll the disk, or all others */
+static unsigned count_rings(VirtIOBlkUring *s, bool iopoll)
 {
+    return iopoll ? s->poll_queues : s->num_rings;
+}
+
+/*
+ * As many rings as the device can have, since locked memory and processes are
+ * limited.
+ */
+static void add_rings(VirtIOBlkUring *s, RingGroup *group, Scratch *scratch,
+                      EventNotifier *notifier)
+{
+    size_t one = scratch->ring_size + scratch->sqe_size;
     RestrictedRingParams params;
 
-    virtio_blk_uring_ring_params(s, &params);
-    params.ring_mem = (void *)(uintptr_t)scratch->addr;
-    params.ring_size = scratch->ring_size;
-    params.sqe_mem = (char *)params.ring_mem + scratch->ring_size;
-    params.sqe_size = scratch->sqe_size;
-    params.event_fd = event_notifier_get_fd(notifier);
-    params.iopoll = scratch->iopoll;
-    return ring_group_add(group, &params, scratch->mem, errp) &&
-           ring_group_enable(group, errp);
+    for (unsigned i = 0; i < count_rings(s, scratch->iopoll); i++) {
+        size_t at = i ? one : 0;
+
+        virtio_blk_uring_ring_params(s, &params);
+        params.ring_mem = (void *)(uintptr_t)(scratch->addr + at);
+        params.ring_size = scratch->ring_size;
+        params.sqe_mem = (char *)params.ring_mem + scratch->ring_size;
+        params.sqe_size = scratch->sqe_size;
+        params.event_fd = i ? -1 : event_notifier_get_fd(notifier);
+        params.iopoll = scratch->iopoll;
+        params.attach_fd = i ? 0 : -1;
+        ring_group_add(group, &params, (char *)scratch->mem + at);
+    }
+}
+
+/*
+ * Why there can be no rings, if it is for want of locked memory.  A launcher's
+ * limit is not known here.
+ */
+static void explain_memlock(VirtIOBlkUring *s, Scratch *scratch, Error **errp)
+{
+    uint64_t need = s->num_rings * (uint64_t)(scratch->ring_size +
+                                              scratch->sqe_size);
+    struct rlimit limit;
+
+    if (s->jail || !strstr(error_get_pretty(*errp), strerror(ENOMEM)) ||
+        getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
+        limit.rlim_cur == RLIM_INFINITY) {
+        return;
+    }
+    error_prepend(errp, "the device's %u rings need %" PRIu64 " KiB of locked "
+                  "memory, and RLIMIT_MEMLOCK is %" PRIu64 " KiB for all that "
+                  "this user has locked (ulimit -l, LimitMEMLOCK=): ",
+                  s->num_rings, need / KiB, (uint64_t)limit.rlim_cur / KiB);
 }
 
 static RingGroup *make_group(VirtIOBlkUring *s, PassthroughFile *file,
@@ -164,11 +202,11 @@ static RingGroup *make_group(VirtIOBlkUring *s, PassthroughFile *file,
     RingJailConfig jail = virtio_blk_uring_jail_config(s);
 
     if (s->isolation == VIRTIO_BLK_URING_ISOLATION_NONE) {
-        return ring_group_new(file, NULL, NULL, NULL, errp);
+        return ring_group_new(file, NULL, errp);
     }
     jail.regions = &memory;
     jail.num_regions = 1;
-    return ring_group_new(file, &jail, NULL, NULL, errp);
+    return ring_group_new(file, &jail, errp);
 }
 
 /* The guest is told one layout for all rings. */
@@ -187,10 +225,11 @@ static bool take_layout(VirtIOBlkUring *s, const RestrictedRingLayout *layout,
 
 /* @file is gone when this returns. */
 static bool try_ring(VirtIOBlkUring *s, PassthroughFile *file,
-                     Scratch *scratch, uint32_t block_size, bool read,
-                     Error **errp)
+                     Scratch *scratch, Error **errp)
 {
+    ERRP_GUARD();
     ReadResult result = READ_FAILED;
+    g_autofree char *frozen = NULL;
     EventNotifier notifier;
     RingGroup *group;
 
@@ -203,38 +242,32 @@ static bool try_ring(VirtIOBlkUring *s, PassthroughFile *file,
     group = make_group(s, file, scratch, errp);
     if (!group) {
         passthrough_file_close(file);
-    } else if (start_group(s, group, scratch, &notifier, errp) &&
-               take_layout(s, ring_group_layout(group, 0), scratch->iopoll,
+        event_notifier_cleanup(&notifier);
+        return false;
+    }
+    add_rings(s, group, scratch, &notifier);
+    if (!ring_group_start(group, errp)) {
+        explain_memlock(s, scratch, errp);
+    } else if (take_layout(s, ring_group_layout(group, 0), scratch->iopoll,
                            errp)) {
-        result = read ? read_block(group, scratch, block_size, &notifier,
-                                   errp) : READ_WELL;
+        result = scratch->data_size ?
+                 read_block(group, scratch, &notifier, errp) : READ_WELL;
     }
     event_notifier_cleanup(&notifier);
     if (result == READ_UNANSWERED) {
-        /* Waiting for the kernel to be done with it could take for ever. */
+        /* Waiting for the storage could take for ever. */
         scratch->lost = true;
         ring_group_abandon(group);
         return false;
     }
-    ring_group_free(group);
-    return result == READ_WELL;
-}
-
-static bool check_block_size(PassthroughFile *file, uint32_t block_size,
-                             Error **errp)
-{
-    uint32_t align = passthrough_file_offset_align(file);
-
-    if (align > block_size) {
-        error_setg(errp, "with cache.direct=on (cache=none) the host's disk "
-                   "takes blocks of %" PRIu32 " bytes only, while "
-                   "logical_block_size is %" PRIu32 "; use "
-                   "logical_block_size=%" PRIu32 ",physical_block_size=%" PRIu32
-                   ", cache.direct=off or passthrough=off", align, block_size,
-                   align, align);
-        return false;
+    frozen = ring_group_stop(group, true);
+    if (frozen) {
+        scratch->lost = true;
+        ring_group_abandon(group);
+    } else {
+        ring_group_free(group);
     }
-    return true;
+    return result == READ_WELL;
 }
 
 static void take_limits(VirtIOBlkUring *s, PassthroughFile *file,
@@ -287,16 +320,19 @@ static bool probe_ring(VirtIOBlkUring *s, bool iopoll, Error **errp)
     if (!file) {
         return false;
     }
+    block_size = MAX(block_size, passthrough_file_offset_align(file));
+    s->offset_align = block_size;
     take_limits(s, file, block_size);
     s->probed_file = passthrough_file_id(file);
+    /* An image that ends within its first block can be read by QEMU only. */
+    scratch.data_size = passthrough_file_size(file) < block_size ? 0 :
+                        block_size;
     if ((iopoll && !prepare_iopoll(&scratch, file, block_size, errp)) ||
-        !check_block_size(file, block_size, errp) ||
-        !alloc_scratch(s, &scratch, block_size, errp)) {
+        !alloc_scratch(s, &scratch, errp)) {
         passthrough_file_close(file);
         return false;
     }
-    ok = try_ring(s, file, &scratch, block_size,
-                  blk_getlength(conf->blk) >= block_size, errp);
+    ok = try_ring(s, file, &scratch, errp);
     if (!scratch.lost) {
         free_scratch(&scratch);
     }
@@ -315,8 +351,8 @@ static bool probe_iopoll(VirtIOBlkUring *s, Error **errp)
         return true;
     }
     if (s->iopoll == ON_OFF_AUTO_ON) {
-        error_setg(errp, "iopoll=on cannot be had: %s, or use iopoll=auto or "
-                   "iopoll=off", error_get_pretty(err));
+        error_setg(errp, "iopoll=on is not available: %s, or use "
+                   "iopoll=auto or iopoll=off", error_get_pretty(err));
         error_free(err);
         return false;
     }
@@ -336,16 +372,14 @@ bool virtio_blk_uring_probe(VirtIOBlkUring *s, Error **errp)
 bool virtio_blk_uring_probe_again(VirtIOBlkUring *s, PassthroughFile *file,
                                   Error **errp)
 {
-    uint32_t block_size = VIRTIO_BLK(s)->conf.conf.logical_block_size;
     PassthroughFileId id = passthrough_file_id(file);
     uint32_t max_bytes = s->max_bytes;
     uint32_t max_segments = s->max_segments;
     uint32_t mem_align = s->mem_align;
     bool ok;
 
-    if (passthrough_file_mem_align(file) > mem_align ||
-        passthrough_file_offset_align(file) > block_size) {
-        error_setg(errp, "the drive's file wants requests aligned to more "
+    if (passthrough_file_mem_align(file) > mem_align) {
+        error_setg(errp, "the drive's file wants memory aligned to more "
                    "than the guest was told; use cache.direct as at the "
                    "start, or start the device anew");
         return false;

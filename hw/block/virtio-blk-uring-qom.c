@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-common.h"
 #include "qapi/qapi-visit-virtio-blk-uring.h"
 #include "qapi/util.h"
 #include "qapi/visitor.h"
@@ -15,49 +16,67 @@
 static void get_passthrough(Object *obj, Visitor *v, const char *name,
                             void *opaque, Error **errp)
 {
-    visit_type_bool(v, name, &VIRTIO_BLK_URING(obj)->passthrough, errp);
+    int value = VIRTIO_BLK_URING(obj)->passthrough_mode;
+
+    visit_type_enum(v, name, &value, &OnOffAuto_lookup, errp);
+}
+
+static void switch_passthrough(VirtIOBlkUring *s, OnOffAuto mode, Error **errp)
+{
+    bool on = mode != ON_OFF_AUTO_OFF;
+
+    if (on && !s->offered) {
+        error_setg(errp, "the guest was told at start that there is no "
+                   "passthrough; start the device with passthrough=on");
+        return;
+    }
+    if (on && !s->passthrough && !s->probed &&
+        !virtio_blk_uring_try_host(s, errp)) {
+        return;
+    }
+    s->passthrough_mode = mode;
+    if (on == s->passthrough) {
+        return;
+    }
+    s->passthrough = on;
+    if (on) {
+        virtio_blk_uring_backoff_clear(s);
+        virtio_blk_uring_look(s);
+    } else if (s->state == VIRTIO_BLK_URING_RING) {
+        virtio_blk_uring_suspend(s, VIRTIO_BLK_URING_REASON_ADMIN);
+    } else if (s->state == VIRTIO_BLK_URING_STARTING) {
+        virtio_blk_uring_revoke(s, VIRTIO_BLK_URING_REASON_ADMIN);
+    }
 }
 
 static void set_passthrough(Object *obj, Visitor *v, const char *name,
                             void *opaque, Error **errp)
 {
     VirtIOBlkUring *s = VIRTIO_BLK_URING(obj);
-    bool value;
+    int value;
 
-    if (!visit_type_bool(v, name, &value, errp)) {
+    if (!visit_type_enum(v, name, &value, &OnOffAuto_lookup, errp)) {
         return;
     }
-    if (!DEVICE(obj)->realized) {
-        s->passthrough = value;
+    if (DEVICE(obj)->realized) {
+        switch_passthrough(s, value, errp);
         return;
     }
-    if (value && !s->offered) {
-        error_setg(errp, "the guest was told at start that there is no "
-                   "passthrough; start the device with passthrough=on");
-        return;
-    }
-    if (value == s->passthrough) {
-        return;
-    }
-    if (value && !s->probed && !virtio_blk_uring_try_host(s, errp)) {
-        return;
-    }
-    s->passthrough = value;
-    if (!value && s->state == VIRTIO_BLK_URING_RING) {
-        virtio_blk_uring_suspend(s, VIRTIO_BLK_URING_REASON_ADMIN);
-    } else if (value) {
-        virtio_blk_uring_look(s);
-    }
+    s->passthrough_mode = value;
+    s->passthrough = value != ON_OFF_AUTO_OFF;
 }
 
 static void set_passthrough_default(ObjectProperty *op, const Property *prop)
 {
-    object_property_set_default_bool(op, prop->defval.u);
+    object_property_set_default_str(
+        op, qapi_enum_lookup(&OnOffAuto_lookup, prop->defval.i));
 }
 
-/* May be set at run time: off suspends the path, on has it resumed. */
+/* May be set at run time: off suspends the path, on and auto resume it. */
 const PropertyInfo virtio_blk_uring_prop_passthrough = {
-    .type = "bool",
+    .type = "OnOffAuto",
+    .description = "on/off/auto",
+    .enum_table = &OnOffAuto_lookup,
     .realized_set_allowed = true,
     .get = get_passthrough,
     .set = set_passthrough,

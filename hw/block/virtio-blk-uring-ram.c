@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include "qapi/error.h"
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
@@ -194,6 +196,29 @@ virtio_blk_uring_ram_find(VirtIOBlkUringRam *ram, hwaddr gpa, uint64_t size)
     return NULL;
 }
 
+/*
+ * A ring pins its memory for long and for writing, which Linux does not do with
+ * pages that a file system has to write back.
+ */
+static bool check_pinnable(const VirtIOBlkUringWindow *w, Error **errp)
+{
+    int fd = memory_region_get_fd(w->mr);
+    struct statfs fs;
+
+    if (fd < 0 || !qemu_ram_is_shared(w->mr->ram_block) ||
+        fstatfs(fd, &fs) < 0 || fs.f_type == TMPFS_MAGIC ||
+        fs.f_type == HUGETLBFS_MAGIC || fs.f_type == RAMFS_MAGIC) {
+        return true;
+    }
+    error_setg(errp, "guest memory '%s' is in a file of a disk's file system, "
+               "whose pages the kernel does not pin for a ring; use "
+               "memory-backend-memfd, or memory-backend-file in a tmpfs or "
+               "hugetlbfs, or passthrough=off",
+               object_get_canonical_path_component(
+                   memory_region_owner(w->mr)));
+    return false;
+}
+
 static bool check_window(const VirtIOBlkUringWindow *w, bool preallocated,
                          Error **errp)
 {
@@ -242,8 +267,10 @@ bool virtio_blk_uring_ram_check(VirtIOBlkUringRam *ram, bool preallocated,
                    ram->windows->len, VIRTIO_BLK_URING_MAX_WINDOWS);
         return false;
     }
-    for (unsigned i = 0; ram->jailed && i < ram->windows->len; i++) {
-        if (!check_window(window(ram->windows, i), preallocated, errp)) {
+    for (unsigned i = 0; i < ram->windows->len; i++) {
+        if (!check_pinnable(window(ram->windows, i), errp) ||
+            (ram->jailed &&
+             !check_window(window(ram->windows, i), preallocated, errp))) {
             return false;
         }
     }

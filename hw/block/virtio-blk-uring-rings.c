@@ -9,6 +9,7 @@
 #include "exec/address-spaces.h"
 #include "hw/virtio/virtio.h"
 #include "system/block-backend.h"
+#include "system/runstate.h"
 #include "virtio-blk-uring-internal.h"
 
 /* Completions of a ring that the driver gave no vector. */
@@ -27,8 +28,6 @@ static bool attach_interrupt(VirtIOBlkUringRing *ring, Error **errp)
 {
     VirtIOBlkUring *s = ring->dev;
 
-    /* What a former ring signalled last is nothing to this one. */
-    event_notifier_test_and_clear(&ring->notifier);
     ring->attached = true;
     if (ring->vector == VIRTIO_BLK_URING_NO_VECTOR) {
         event_notifier_set_handler(&ring->notifier, notify_by_config);
@@ -85,33 +84,107 @@ RingJailConfig virtio_blk_uring_jail_config(VirtIOBlkUring *s)
     };
 }
 
-/* Sets @params to where the guest's ring memory lies, and @mem to it in QEMU */
-static bool find_ring_memory(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
-                             RestrictedRingParams *params, void **mem,
-                             Error **errp)
-{
-    size_t ring_size = virtio_blk_uring_pages(s->layout.ring_bytes);
-    size_t sqe_size = virtio_blk_uring_pages(s->layout.sqe_bytes);
-    uint64_t mask = qemu_real_host_page_size() - 1;
-    const VirtIOBlkUringWindow *rw, *sw;
+/* The guest's memory for a ring, as it has named it */
+typedef struct RingPlace {
+    const VirtIOBlkUringWindow *ring, *sqes;
+    size_t ring_size, sqe_size;
+} RingPlace;
 
-    rw = virtio_blk_uring_ram_find(&s->ram, ring->ring_gpa, ring_size);
-    sw = virtio_blk_uring_ram_find(&s->ram, ring->sqes_gpa, sqe_size);
-    if ((ring->ring_gpa | ring->sqes_gpa) & mask || !rw || !sw) {
+static bool find_place(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
+                       RingPlace *place, Error **errp)
+{
+    uint64_t mask = qemu_real_host_page_size() - 1;
+
+    place->ring_size = virtio_blk_uring_pages(s->layout.ring_bytes);
+    place->sqe_size = virtio_blk_uring_pages(s->layout.sqe_bytes);
+    place->ring = virtio_blk_uring_ram_find(&s->ram, ring->ring_gpa,
+                                            place->ring_size);
+    place->sqes = virtio_blk_uring_ram_find(&s->ram, ring->sqes_gpa,
+                                            place->sqe_size);
+    if ((ring->ring_gpa | ring->sqes_gpa) & mask || !place->ring ||
+        !place->sqes) {
         error_setg(errp, "the driver placed ring %u at 0x%" PRIx64 " and its "
                    "SQEs at 0x%" PRIx64 ", which is not page-aligned guest "
                    "RAM; the driver is at fault", ring->index, ring->ring_gpa,
                    ring->sqes_gpa);
-        s->reason = VIRTIO_BLK_URING_REASON_BAD_ADDRESS;
         return false;
     }
-    params->ring_mem = (void *)(uintptr_t)(rw->addr +
-                                           (ring->ring_gpa - rw->gpa));
-    params->sqe_mem = (void *)(uintptr_t)(sw->addr +
-                                          (ring->sqes_gpa - sw->gpa));
-    params->ring_size = ring_size;
-    params->sqe_size = sqe_size;
-    *mem = (char *)rw->host + (ring->ring_gpa - rw->gpa);
+    return true;
+}
+
+static void *in_owner(const VirtIOBlkUringWindow *w, uint64_t gpa)
+{
+    return (void *)(uintptr_t)(w->addr + (gpa - w->gpa));
+}
+
+typedef struct Area {
+    uint64_t start, size;
+} Area;
+
+static int by_start(const void *a, const void *b)
+{
+    const Area *x = a, *y = b;
+
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static bool check_overlap(VirtIOBlkUring *s, Error **errp)
+{
+    size_t ring_size = virtio_blk_uring_pages(s->layout.ring_bytes);
+    size_t sqe_size = virtio_blk_uring_pages(s->layout.sqe_bytes);
+    g_autofree Area *areas = g_new(Area, 2 * s->num_rings);
+
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        areas[2 * i] = (Area) { s->rings[i].ring_gpa, ring_size };
+        areas[2 * i + 1] = (Area) { s->rings[i].sqes_gpa, sqe_size };
+    }
+    qsort(areas, 2 * s->num_rings, sizeof(*areas), by_start);
+    for (unsigned i = 1; i < 2 * s->num_rings; i++) {
+        if (areas[i].start - areas[i - 1].start < areas[i - 1].size) {
+            error_setg(errp, "the driver placed memory of two rings at 0x%"
+                       PRIx64 ", where they overlap; the driver is at fault",
+                       areas[i].start);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool virtio_blk_uring_check_rings(VirtIOBlkUring *s, Error **errp)
+{
+    RingPlace place;
+
+    s->reason = VIRTIO_BLK_URING_REASON_MEMORY;
+    if (VIRTIO_DEVICE(s)->dma_as != &address_space_memory) {
+        error_setg(errp, "the device's addresses go through an IOMMU, which a "
+                   "ring cannot ask; use iommu_platform=off or "
+                   "passthrough=off");
+        return false;
+    }
+    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtIOBlkUringRing *ring = &s->rings[i];
+
+        s->reason = VIRTIO_BLK_URING_REASON_BAD_ADDRESS;
+        if (!find_place(s, ring, &place, errp)) {
+            return false;
+        }
+        s->reason = VIRTIO_BLK_URING_REASON_BAD_VECTOR;
+        if (ring->vector != VIRTIO_BLK_URING_NO_VECTOR &&
+            !s->transport->vector_valid(s->transport_opaque, ring->vector)) {
+            error_setg(errp, "the driver named vector %u for ring %u, which "
+                       "the device does not have; raise the device's vectors= "
+                       "or leave it out", ring->vector, ring->index);
+            return false;
+        }
+    }
+    s->reason = VIRTIO_BLK_URING_REASON_BAD_ADDRESS;
+    if (!check_overlap(s, errp)) {
+        return false;
+    }
+    s->reason = VIRTIO_BLK_URING_REASON_NONE;
     return true;
 }
 
@@ -140,49 +213,37 @@ static VirtIOBlkUringRing *thread_owner(VirtIOBlkUring *s,
     return &s->rings[first + (ring->index - first) % s->sqpoll_threads];
 }
 
-static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
-                       unsigned number, Error **errp)
+static bool add_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
+                     unsigned number, Error **errp)
 {
     VirtIOBlkUringRing *owner = thread_owner(s, ring);
     RestrictedRingParams params;
-    void *mem;
+    RingPlace place;
 
     virtio_blk_uring_ring_params(s, &params);
-    if (!find_ring_memory(s, ring, &params, &mem, errp)) {
+    if (!find_place(s, ring, &place, errp)) {
         return false;
     }
-    if (ring->vector != VIRTIO_BLK_URING_NO_VECTOR &&
-        !s->transport->vector_valid(s->transport_opaque, ring->vector)) {
-        error_setg(errp, "the driver named vector %u for ring %u, which the "
-                   "device does not have; raise the device's vectors= or leave "
-                   "it out", ring->vector, ring->index);
-        s->reason = VIRTIO_BLK_URING_REASON_BAD_VECTOR;
-        return false;
-    }
-
-    s->reason = VIRTIO_BLK_URING_REASON_HOST;
-    if (!ring->poll) {
-        params.event_fd = event_notifier_get_fd(&ring->notifier);
-        if (!attach_interrupt(ring, errp)) {
-            return false;
-        }
-    }
+    params.ring_mem = in_owner(place.ring, ring->ring_gpa);
+    params.sqe_mem = in_owner(place.sqes, ring->sqes_gpa);
+    params.ring_size = place.ring_size;
+    params.sqe_size = place.sqe_size;
     params.iopoll = ring->iopoll;
+    if (!ring->poll) {
+        /* Discard a stale signal of the previous ring. */
+        event_notifier_test_and_clear(&ring->notifier);
+        params.event_fd = event_notifier_get_fd(&ring->notifier);
+    }
     if (owner != ring) {
         params.attach_fd = owner->number;
     }
-    if (!ring_group_add(s->group, &params, mem, errp)) {
-        return false;
-    }
+    virtio_blk_uring_note_memory(s, place.ring, ring->ring_gpa,
+                                 place.ring_size);
+    virtio_blk_uring_note_memory(s, place.sqes, ring->sqes_gpa,
+                                 place.sqe_size);
+    ring_group_add(s->group, &params, (char *)place.ring->host +
+                   (ring->ring_gpa - place.ring->gpa));
     ring->number = number;
-    if (memcmp(ring_group_layout(s->group, number), &s->layout,
-               sizeof(s->layout))) {
-        /* The driver has been told another one. */
-        error_setg(errp, "the kernel laid ring %u out unlike the one tried at "
-                   "start; report this as a bug and use passthrough=off",
-                   ring->index);
-        return false;
-    }
     return true;
 }
 
@@ -190,7 +251,7 @@ static bool start_ring(VirtIOBlkUring *s, VirtIOBlkUringRing *ring,
  * Those that bring a thread first: a jail has to know early how many of its
  * rings the doorbell has to wake.
  */
-static bool start_all_rings(VirtIOBlkUring *s, Error **errp)
+static bool add_all_rings(VirtIOBlkUring *s, Error **errp)
 {
     unsigned number = 0;
 
@@ -199,8 +260,7 @@ static bool start_all_rings(VirtIOBlkUring *s, Error **errp)
             VirtIOBlkUringRing *ring = &s->rings[i];
             bool first = thread_owner(s, ring) == ring;
 
-            if (first == (pass == 0) &&
-                !start_ring(s, ring, number++, errp)) {
+            if (first == (pass == 0) && !add_ring(s, ring, number++, errp)) {
                 return false;
             }
         }
@@ -267,15 +327,19 @@ void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)
     }
 }
 
-void virtio_blk_uring_free_rings(VirtIOBlkUring *s)
+void virtio_blk_uring_free_rings(VirtIOBlkUring *s, bool drained)
 {
     virtio_blk_uring_detach_rings(s);
-    ring_group_free(g_steal_pointer(&s->group));
+    if (s->group && ring_group_cancel(s->group)) {
+        virtio_blk_uring_retire(s, s->group, drained || !runstate_is_running());
+    }
+    s->group = NULL;
 }
 
 /* The group, without rings yet */
-static bool make_group(VirtIOBlkUring *s, RingGroupEnded *ended, Error **errp)
+static bool make_group(VirtIOBlkUring *s, Error **errp)
 {
+    ERRP_GUARD();
     BlockBackend *blk = VIRTIO_BLK(s)->blk;
     RingJailConfig jail = virtio_blk_uring_jail_config(s);
     g_autofree RingJailRegion *regions = NULL;
@@ -302,15 +366,23 @@ static bool make_group(VirtIOBlkUring *s, RingGroupEnded *ended, Error **errp)
         passthrough_file_close(file);
         return false;
     }
-    passthrough_file_reserve(file, virtio_blk_uring_wanted, s);
+    if (!passthrough_file_reserve(file, virtio_blk_uring_wanted, s, errp)) {
+        /* No fault of anything, and soon over. */
+        g_free(s->obstacle);
+        s->obstacle = g_strdup(error_get_pretty(*errp));
+        passthrough_file_close(file);
+        return false;
+    }
+    s->offset_align = MAX(VIRTIO_BLK(s)->conf.conf.logical_block_size,
+                          passthrough_file_offset_align(file));
 
     s->reason = VIRTIO_BLK_URING_REASON_HOST;
     if (s->isolation == VIRTIO_BLK_URING_ISOLATION_PROCESS) {
         jail.regions = regions = virtio_blk_uring_ram_regions(&s->ram);
         jail.num_regions = s->ram.windows->len;
-        s->group = ring_group_new(file, &jail, ended, s, errp);
+        s->group = ring_group_new(file, &jail, errp);
     } else {
-        s->group = ring_group_new(file, NULL, ended, s, errp);
+        s->group = ring_group_new(file, NULL, errp);
     }
     if (!s->group) {
         passthrough_file_close(file);
@@ -318,26 +390,34 @@ static bool make_group(VirtIOBlkUring *s, RingGroupEnded *ended, Error **errp)
     return s->group;
 }
 
-bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupEnded *ended,
-                                  Error **errp)
+bool virtio_blk_uring_start_rings(VirtIOBlkUring *s, RingGroupStarted *started,
+                                  RingGroupEnded *ended, Error **errp)
 {
-    s->reason = VIRTIO_BLK_URING_REASON_MEMORY;
-    if (VIRTIO_DEVICE(s)->dma_as != &address_space_memory) {
-        error_setg(errp, "the device's addresses go through an IOMMU, which a "
-                   "ring cannot ask; use iommu_platform=off or "
-                   "passthrough=off");
+    if (!make_group(s, errp)) {
         return false;
     }
-    if (!virtio_blk_uring_ram_check(&s->ram, s->jail_cgroup, errp) ||
-        !make_group(s, ended, errp)) {
+    s->reason = VIRTIO_BLK_URING_REASON_BAD_ADDRESS;
+    if (!add_all_rings(s, errp)) {
         return false;
     }
-    if (!start_all_rings(s, errp)) {
+    s->reason = VIRTIO_BLK_URING_REASON_HOST;
+    return ring_group_start_async(s->group, started, ended, s, errp);
+}
+
+bool virtio_blk_uring_attach_rings(VirtIOBlkUring *s, Error **errp)
+{
+    s->reason = VIRTIO_BLK_URING_REASON_HOST;
+    if (memcmp(ring_group_layout(s->group, 0), &s->layout,
+               sizeof(s->layout))) {
+        /* The driver has been told another one. */
+        error_setg(errp, "the kernel laid the rings out unlike the one tried "
+                   "at start; report this as a bug and use passthrough=off");
         return false;
     }
-    /* Only now may anything run: all is there, or nothing has happened. */
-    if (!ring_group_enable(s->group, errp)) {
-        return false;
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        if (!s->rings[i].poll && !attach_interrupt(&s->rings[i], errp)) {
+            return false;
+        }
     }
     for (unsigned i = 0; i < s->num_rings; i++) {
         VirtIOBlkUringRing *ring = &s->rings[i];

@@ -23,6 +23,7 @@
 #include "migration/misc.h"
 #include "migration/postcopy-ram.h"
 #include "system/block-backend.h"
+#include "system/runstate.h"
 #include "virtio-blk-uring-internal.h"
 #include "trace.h"
 
@@ -39,6 +40,11 @@ static bool find_obstacle(VirtIOBlkUring *s, uint32_t *reason, Error **errp)
     if (s->migrating || s->postcopy) {
         *reason = VIRTIO_BLK_URING_REASON_MIGRATION;
         error_setg(errp, "the machine is being migrated");
+        return true;
+    }
+    *reason = VIRTIO_BLK_URING_REASON_HOST;
+    if (!virtio_blk_uring_has_rings(s) && s->retired.renewed &&
+        !virtio_blk_uring_check_retired(s, errp)) {
         return true;
     }
     *reason = VIRTIO_BLK_URING_REASON_BACKEND;
@@ -62,8 +68,13 @@ bool virtio_blk_uring_obstructed(VirtIOBlkUring *s)
 {
     Error *err = NULL;
     uint32_t reason;
-    bool found = find_obstacle(s, &reason, &err);
+    bool found;
 
+    if (runstate_check(RUN_STATE_SHUTDOWN)) {
+        /* QEMU ends and closes all drives: nobody needs to be told of that. */
+        return true;
+    }
+    found = find_obstacle(s, &reason, &err);
     g_free(s->obstacle);
     s->obstacle = found ? g_strdup(error_get_pretty(err)) : NULL;
     error_free(err);
@@ -77,9 +88,12 @@ bool virtio_blk_uring_obstructed(VirtIOBlkUring *s)
         return false;
     }
     trace_virtio_blk_uring_obstacle(s, s->obstacle);
-    if (virtio_blk_uring_has_rings(s)) {
-        virtio_blk_uring_kill(s, reason);
-    } else {
+    virtio_blk_uring_revoke(s, reason);
+    if (blk_bs(backend(s)) && !blk_in_drain(backend(s))) {
+        /*
+         * A drain is soon over, and who takes the medium away knows it, as QEMU
+         * does at its end.
+         */
         virtio_blk_uring_change_reason(s, reason);
     }
     look_later(s);
@@ -102,23 +116,31 @@ static void look(void *opaque)
  * When it returns, there are no rings.  Whether there may be new ones is found
  * out later: what they are in the way of is only about to begin.
  */
-static void yield(VirtIOBlkUring *s, uint32_t reason)
+static void yield(VirtIOBlkUring *s, uint32_t reason, const char *why)
 {
     /* Before the path changes, so that the event of that can say it. */
     if (!s->obstacle) {
-        s->obstacle = g_strdup(reason == VIRTIO_BLK_URING_REASON_MIGRATION ?
-                               "the machine is being migrated" :
-                               "the block layer needs the disk for itself");
+        s->obstacle = g_strdup(why);
     }
-    if (virtio_blk_uring_has_rings(s)) {
-        virtio_blk_uring_kill(s, reason);
-    }
+    virtio_blk_uring_revoke(s, reason);
     look_later(s);
 }
 
-void virtio_blk_uring_wanted(void *opaque)
+static void yield_to_block_layer(VirtIOBlkUring *s)
 {
-    yield(opaque, VIRTIO_BLK_URING_REASON_BACKEND);
+    yield(s, VIRTIO_BLK_URING_REASON_BACKEND,
+          "the block layer needs exclusive access to the disk");
+}
+
+void virtio_blk_uring_wanted(void *opaque, const char *why)
+{
+    if (!why) {
+        yield_to_block_layer(opaque);
+        return;
+    }
+    /* A guest decides how often it comes to that. */
+    virtio_blk_uring_backoff_failure(opaque, true);
+    yield(opaque, VIRTIO_BLK_URING_REASON_BACKEND, why);
 }
 
 /* A drain */
@@ -139,7 +161,7 @@ static void yield_for_iothread(void *opaque)
 {
     VirtIOBlkUring *s = opaque;
 
-    yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
+    yield_to_block_layer(s);
     wake_drain(s);
 }
 
@@ -155,7 +177,7 @@ static bool drained_poll(void *opaque)
         return false;
     }
     if (bql_locked()) {
-        yield(s, VIRTIO_BLK_URING_REASON_BACKEND);
+        yield_to_block_layer(s);
         return false;
     }
     qemu_bh_schedule(s->yield_bh);
@@ -197,7 +219,8 @@ static int migration_event(VirtIOBlkUring *s, MigrationEvent *event)
     s->migrating = event->type == MIG_EVENT_PRECOPY_SETUP;
     if (s->migrating) {
         /* Before the dirty log begins: what is older is sent in any case. */
-        yield(s, VIRTIO_BLK_URING_REASON_MIGRATION);
+        yield(s, VIRTIO_BLK_URING_REASON_MIGRATION,
+              "the machine is being migrated");
     } else {
         look_soon(s);
     }

@@ -43,28 +43,13 @@ static void handle_output(VirtIODevice *vdev, VirtQueue *vq)
     virtio_blk_handle_vq(vblk, vq);
 }
 
-static void kill_if_running(VirtIOBlkUring *s, uint32_t reason)
-{
-    if (virtio_blk_uring_has_rings(s)) {
-        virtio_blk_uring_kill(s, reason);
-    }
-}
-
-/* The driver leaves, or has lost its hold on the device: no word to it. */
-static void driver_gone(VirtIOBlkUring *s)
-{
-    if (virtio_blk_uring_has_rings(s)) {
-        virtio_blk_uring_kill_silently(s, VIRTIO_BLK_URING_REASON_DRIVER);
-    }
-}
-
 static void ram_changed(VirtIOBlkUringRam *ram, bool lost)
 {
     VirtIOBlkUring *s = container_of(ram, VirtIOBlkUring, ram);
 
     trace_virtio_blk_uring_ram(s, ram->windows->len, lost);
-    if (lost) {
-        kill_if_running(s, VIRTIO_BLK_URING_REASON_MEMORY);
+    if (lost || s->state == VIRTIO_BLK_URING_STARTING) {
+        virtio_blk_uring_revoke(s, VIRTIO_BLK_URING_REASON_MEMORY);
     } else if (s->state == VIRTIO_BLK_URING_RING) {
         /* There is more of it now, which the driver learns with new rings. */
         virtio_blk_uring_suspend(s, VIRTIO_BLK_URING_REASON_MEMORY);
@@ -77,7 +62,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 
     if (!running) {
         /* A stopped guest cannot drain, and a stopped machine does no I/O. */
-        kill_if_running(s, VIRTIO_BLK_URING_REASON_STOPPED);
+        virtio_blk_uring_revoke(s, VIRTIO_BLK_URING_REASON_STOPPED);
     } else if (s->state != VIRTIO_BLK_URING_RING) {
         virtio_blk_uring_look(s);
         virtio_notify_config(VIRTIO_DEVICE(s));
@@ -98,7 +83,15 @@ static void get_config(VirtIODevice *vdev, uint8_t *config)
 {
     VirtIOBlkUring *s = VIRTIO_BLK_URING(vdev);
 
-    parent.get_config(vdev, config);
+    if (blk_bs(VIRTIO_BLK(s)->blk)) {
+        parent.get_config(vdev, config);
+    } else if (config != vdev->config) {
+        /*
+         * The drive was taken away (drive_del), and the parent would look into
+         * it.  Its part of the configuration stays what it was.
+         */
+        memcpy(config, vdev->config, vdev->config_len);
+    }
     if (vdev->config_len > VIRTIO_BLK_URING_CONFIG_OFFSET) {
         virtio_blk_uring_get_config(s, config);
         s->wce_shown = ((struct virtio_blk_config *)config)->wce;
@@ -120,7 +113,8 @@ static void set_config(VirtIODevice *vdev, const uint8_t *config)
     if (((struct virtio_blk_config *)config)->wce != s->wce_shown) {
         parent.set_config(vdev, config);
         /* The rings' file was opened for the other kind of writes. */
-        kill_if_running(s, VIRTIO_BLK_URING_REASON_DRIVER);
+        virtio_blk_uring_backoff_guest(s);
+        virtio_blk_uring_revoke(s, VIRTIO_BLK_URING_REASON_DRIVER);
     } else {
         virtio_blk_uring_set_config(s, vdev->config);
     }
@@ -131,7 +125,7 @@ static void set_config(VirtIODevice *vdev, const uint8_t *config)
 static void set_status(VirtIODevice *vdev, uint8_t status)
 {
     if (!(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-        driver_gone(VIRTIO_BLK_URING(vdev));
+        virtio_blk_uring_driver_gone(VIRTIO_BLK_URING(vdev));
     }
     parent.set_status(vdev, status);
 }
@@ -153,8 +147,20 @@ static void reset(VirtIODevice *vdev)
  */
 static void stop_ioeventfd(VirtIODevice *vdev)
 {
-    driver_gone(VIRTIO_BLK_URING(vdev));
+    virtio_blk_uring_driver_gone(VIRTIO_BLK_URING(vdev));
     parent.stop_ioeventfd(vdev);
+}
+
+void virtio_blk_uring_dma_changed(VirtIOBlkUring *s)
+{
+    if (!s->offered) {
+        return;
+    }
+    if (!s->transport->dma_enabled(s->transport_opaque)) {
+        virtio_blk_uring_driver_gone(s);
+    } else {
+        virtio_blk_uring_look(s);
+    }
 }
 
 /* Properties that make no sense or that a ring cannot honour. */
@@ -167,6 +173,9 @@ static bool check_properties(VirtIOBlkUring *s, Error **errp)
         error_setg(errp, "passthrough needs a PCI device, whose config space "
                    "has room for the rings' registers; use "
                    "virtio-blk-uring-pci or passthrough=off");
+        return false;
+    }
+    if (!s->transport->check(s->transport_opaque, errp)) {
         return false;
     }
     if (!s->sqpoll_idle_ms || s->sqpoll_idle_ms > 60000) {
@@ -355,7 +364,7 @@ static void try_destination(VirtIOBlkUring *s)
     Error *err = NULL;
 
     if (s->passthrough && !virtio_blk_uring_try_host(s, &err)) {
-        warn_report("virtio-blk-uring '%s': the guest that arrives will go on "
+        warn_report("virtio-blk-uring '%s': the incoming guest will go on "
                     "over the virtqueues: %s", virtio_blk_uring_name(s),
                     error_get_pretty(err));
         s->error = g_strdup(error_get_pretty(err));
@@ -377,6 +386,7 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
     /* A wrong queue-size is for the parent to refuse. */
     s->cq_entries = MIN(pow2ceil(queue_size), VIRTQUEUE_MAX_SIZE);
     s->sq_entries = MIN(VIRTIO_BLK_URING_SQ_ENTRIES, s->cq_entries);
+    s->offset_align = conf->conf.logical_block_size;
     virtio_blk_uring_ram_init(&s->ram, s->isolation ==
                               VIRTIO_BLK_URING_ISOLATION_PROCESS, ram_changed);
     if (s->arriving) {
@@ -393,6 +403,21 @@ static bool prepare_passthrough(VirtIOBlkUring *s, Error **errp)
                          "passthrough=off for a disk that programs run from");
     }
     return true;
+}
+
+/* A virtio-blk and nothing more; frees @err. */
+static void go_on_without_rings(VirtIOBlkUring *s, Error *err)
+{
+    if (s->passthrough) {
+        warn_report("virtio-blk-uring '%s': passthrough=auto goes on without "
+                    "rings: %s", virtio_blk_uring_name(s),
+                    error_get_pretty(err));
+        g_free(s->error);
+        s->error = g_strdup(error_get_pretty(err));
+    }
+    error_free(err);
+    release_jail(s);
+    s->offered = false;
 }
 
 static void realize(DeviceState *dev, Error **errp)
@@ -421,13 +446,16 @@ static void realize(DeviceState *dev, Error **errp)
                  conf->num_queues && conf->conf.blk &&
                  blk_is_inserted(conf->conf.blk);
     s->jail_fd = -1;
-    if (s->offered && !prepare_passthrough(s, s->passthrough ? errp : NULL)) {
-        if (s->passthrough) {
+    if (s->offered && !prepare_passthrough(s, &err)) {
+        if (s->passthrough_mode == ON_OFF_AUTO_ON) {
+            error_propagate(errp, err);
+            error_append_hint(errp, "With passthrough=auto the device starts "
+                              "without rings where they are not possible.\n");
             goto fail;
         }
         /* Guests that know no rings can still arrive. */
-        release_jail(s);
-        s->offered = false;
+        go_on_without_rings(s, err);
+        err = NULL;
     }
 
     parent.realize(dev, &err);
@@ -470,14 +498,15 @@ static void unrealize(DeviceState *dev)
     if (s->offered) {
         free_rings(s);
         release_jail(s);
-        g_clear_pointer(&s->error, g_free);
-        g_clear_pointer(&s->iopoll_error, g_free);
     }
+    g_clear_pointer(&s->error, g_free);
+    g_clear_pointer(&s->iopoll_error, g_free);
 }
 
 static const Property properties[] = {
-    DEFINE_PROP_UNSIGNED("passthrough", VirtIOBlkUring, passthrough, true,
-                         virtio_blk_uring_prop_passthrough, bool),
+    DEFINE_PROP_SIGNED("passthrough", VirtIOBlkUring, passthrough_mode,
+                       ON_OFF_AUTO_ON, virtio_blk_uring_prop_passthrough,
+                       OnOffAuto),
     DEFINE_PROP_SIGNED("isolation", VirtIOBlkUring, isolation,
                        VIRTIO_BLK_URING_ISOLATION_PROCESS,
                        virtio_blk_uring_prop_isolation, int),

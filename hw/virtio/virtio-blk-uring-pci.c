@@ -39,6 +39,8 @@ struct VirtIOBlkUringPCI {
     unsigned num_vectors;
     unsigned num_routed;    /* those with a KVM route */
 
+    PCIConfigWriteFunc *parent_config_write;
+
     /* virtio-pci's own notifiers of masking, which ours call. */
     MSIVectorUseNotifier vector_use;
     MSIVectorReleaseNotifier vector_release;
@@ -235,11 +237,56 @@ static void vector_detach(void *opaque, unsigned ring)
     msix_vector_unuse(PCI_DEVICE(pci), v->vector);
 }
 
+/* As virtio-pci has it for virtqueues; a device in D3hot does no DMA either. */
+static bool dma_enabled(void *opaque)
+{
+    PCIDevice *dev = PCI_DEVICE(opaque);
+
+    return pci_get_word(dev->config + PCI_COMMAND) & PCI_COMMAND_MASTER &&
+           (!dev->pm_cap ||
+            !(pci_get_word(dev->config + dev->pm_cap + PCI_PM_CTRL) &
+              PCI_PM_CTRL_STATE_MASK));
+}
+
+static bool check(void *opaque, Error **errp)
+{
+    VirtIOPCIProxy *proxy = VIRTIO_PCI(opaque);
+
+    if (proxy->flags & (1 << VIRTIO_PCI_FLAG_ATS_BIT)) {
+        error_setg(errp, "ats=on says that the guest's addresses go through "
+                   "an IOMMU, which a ring cannot ask; use ats=off or "
+                   "passthrough=off");
+        return false;
+    }
+    if (virtio_host_has_feature(VIRTIO_DEVICE(&VIRTIO_BLK_URING_PCI(proxy)->
+                                              vdev),
+                                VIRTIO_F_IOMMU_PLATFORM)) {
+        error_setg(errp, "iommu_platform=on lets an IOMMU translate the "
+                   "guest's addresses, which a ring cannot ask; use "
+                   "iommu_platform=off or passthrough=off");
+        return false;
+    }
+    return true;
+}
+
 static const VirtIOBlkUringTransportOps transport_ops = {
+    .check = check,
     .vector_valid = vector_valid,
     .vector_attach = vector_attach,
     .vector_detach = vector_detach,
+    .dma_enabled = dma_enabled,
 };
+
+static void config_write(PCIDevice *dev, uint32_t addr, uint32_t value, int len)
+{
+    VirtIOBlkUringPCI *pci = VIRTIO_BLK_URING_PCI(dev);
+    bool before = dma_enabled(pci);
+
+    pci->parent_config_write(dev, addr, value, len);
+    if (dma_enabled(pci) != before) {
+        virtio_blk_uring_dma_changed(&pci->vdev);
+    }
+}
 
 static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
 {
@@ -261,26 +308,15 @@ static void pci_realize(VirtIOPCIProxy *proxy, Error **errp)
         proxy->nvectors = MIN(1 + queues + conf->num_queues,
                               PCI_MSIX_FLAGS_QSIZE + 1);
     }
-    if (s->passthrough && proxy->flags & (1 << VIRTIO_PCI_FLAG_ATS_BIT)) {
-        error_setg(errp, "ats=on says that the guest's addresses go through "
-                   "an IOMMU, which a ring cannot ask; use ats=off or "
-                   "passthrough=off");
-        return;
-    }
-    if (s->passthrough &&
-        virtio_host_has_feature(VIRTIO_DEVICE(s), VIRTIO_F_IOMMU_PLATFORM)) {
-        error_setg(errp, "iommu_platform=on lets an IOMMU translate the "
-                   "guest's addresses, which a ring cannot ask; use "
-                   "iommu_platform=off or passthrough=off");
-        return;
-    }
-
     s->transport = &transport_ops;
     s->transport_opaque = pci;
     pci->num_vectors = queues;
     pci->vectors = g_new0(RingVector, queues);
     if (qdev_realize(DEVICE(s), BUS(&proxy->bus), errp)) {
         virtio_blk_uring_plugged(s);
+        /* virtio-pci has set its own by now. */
+        pci->parent_config_write = PCI_DEVICE(proxy)->config_write;
+        PCI_DEVICE(proxy)->config_write = config_write;
     }
 }
 

@@ -56,7 +56,11 @@ bool passthrough_file_is_direct(const PassthroughFile *file);
  */
 uint32_t passthrough_file_mem_align(const PassthroughFile *file);
 
-/* The same for a request's offset and length; 1 where the kernel says none. */
+/*
+ * The same for a request's offset and length.  Not less than the
+ * request_alignment of the file's nodes, so that all requests for a part of a
+ * block that QEMU may read, change and write back go through QEMU.
+ */
 uint32_t passthrough_file_offset_align(const PassthroughFile *file);
 
 /*
@@ -68,6 +72,9 @@ uint32_t passthrough_file_offset_align(const PassthroughFile *file);
 uint32_t passthrough_file_max_bytes(const PassthroughFile *file);
 uint32_t passthrough_file_max_segments(const PassthroughFile *file);
 
+/* Bytes in the file or block device, which may end in a part of a sector. */
+int64_t passthrough_file_size(const PassthroughFile *file);
+
 /*
  * Offset of a block of @block_size bytes, a power of 2, for which the kernel
  * has to ask the disk: in a hole of an image it need not.  -1: there is none.
@@ -75,19 +82,23 @@ uint32_t passthrough_file_max_segments(const PassthroughFile *file);
 int64_t passthrough_file_find_data(PassthroughFile *file, uint32_t block_size);
 
 /*
- * Somebody needs all writes to the disk to be seen by the block layer.  When it
- * returns, nothing goes around it any more: passthrough_file_close() or
- * passthrough_file_wait_unused() was called.
+ * Somebody needs all writes to the disk to be seen by the block layer, or the
+ * disk for itself.  When it returns, nothing goes around the block layer any
+ * more, and the reservation has ended.  @why: a sentence, NULL for the usual
+ * one.
  */
-typedef void PassthroughFileWanted(void *opaque);
+typedef void PassthroughFileWanted(void *opaque, const char *why);
 
 /*
- * Until passthrough_file_wait_unused(), has the block layer take the file for
- * one that others write to, so that it skips no flush.  @wanted is called by
- * passthrough_file_take_back().  Main thread, BQL held.
+ * Until passthrough_file_release_nodes() or the end of @file, has the block
+ * layer take the file for one that others write to: it skips no flush of its
+ * nodes, and reads and writes back no part of a block before it has called
+ * @wanted, as passthrough_file_take_back() does.  False, with @errp set, while
+ * such a request is in flight.  Main thread, BQL held.
  */
-void passthrough_file_reserve(PassthroughFile *file,
-                              PassthroughFileWanted *wanted, void *opaque);
+bool passthrough_file_reserve(PassthroughFile *file,
+                              PassthroughFileWanted *wanted, void *opaque,
+                              Error **errp);
 
 /*
  * Has the owners of all files that are reserved and that @bs is a node of give
@@ -127,17 +138,34 @@ bool passthrough_file_let_go(PassthroughFile *file);
 void passthrough_file_close(PassthroughFile *file);
 
 /*
- * Has the block layer be rid of a file whose end nobody waits for, so that
- * QEMU can end before it.
+ * Ends the reservation and gives up the nodes: nothing goes around the block
+ * layer any more.  For a file that the kernel may keep for a while.
  */
 void passthrough_file_release_nodes(PassthroughFile *file);
 
 /*
- * Whether any file is reserved, so that no flush may be taken for superfluous
- * on the ground that the block layer has written nothing since the last one;
- * configure has block/io.c ask.  Any thread.
+ * Whether a file is reserved that @bs is a node of, so that no flush may be
+ * taken for superfluous on the ground that the block layer has written nothing
+ * since the last one; configure has block/io.c ask.  Any thread.
  */
-bool passthrough_file_any_reserved(void);
+bool passthrough_file_is_reserved(BlockDriverState *bs);
+
+/*
+ * To be called by a serialising request before it reads a block of @bs of
+ * which it writes back a part unchanged: returns when no ring writes to @bs,
+ * and none will until the request is done.  configure has block/io.c call this.
+ * Any thread; yields until the main loop has revoked the rings.
+ */
+void coroutine_fn passthrough_file_begin_rmw(BlockDriverState *bs);
+
+/*
+ * Sets the request_alignment of the file-posix node @bs, which was opened with
+ * O_DIRECT if @direct, to what the kernel says (STATX_DIOALIGN, Linux 6.1)
+ * where it says something.  QEMU's own probe reads the first block, which in a
+ * hole succeeds at any alignment.  configure has block/file-posix.c call this.
+ */
+void passthrough_file_correct_alignment(BlockDriverState *bs, int fd,
+                                        bool direct);
 
 /*
  * The fd of a file-posix node, which must not be closed or kept, or -1 if @bs

@@ -15,32 +15,51 @@
 
 typedef struct RingGroup RingGroup;
 
-/* Nothing of the group can reach disk or memory any more. */
+/* The rings have come to an end without ring_group_stop(). */
 typedef void RingGroupEnded(void *opaque);
+/* @err: NULL, or why there are no rings; the callee's to free. */
+typedef void RingGroupStarted(void *opaque, Error *err);
 
 /*
  * A group for rings on @file, which is the group's if this succeeds.  @jail: a
- * jail owns them (its file_fd is set here); NULL: QEMU does.  @ended, if not
- * NULL, is called when the rings come to an end without ring_group_free(), be
- * it by ring_group_end() or because the jail was killed.
+ * jail owns them (its file_fd is set here), and all that it points to is
+ * copied; NULL: QEMU does.
  */
 RingGroup *ring_group_new(PassthroughFile *file, const RingJailConfig *jail,
-                          RingGroupEnded *ended, void *opaque, Error **errp);
+                          Error **errp);
 
 /* Stays the group's. */
 const PassthroughFile *ring_group_file(const RingGroup *group);
 
 /*
- * Creates the next ring, disabled.  Of @params, ring_mem and sqe_mem are
- * addresses of the owner, @mem is the same ring_mem in QEMU; attach_fd is the
- * number of an earlier ring or -1; file_fd and readonly are set here.
+ * Adds a ring, which is created at the start.  Of @params, ring_mem and sqe_mem
+ * are addresses of the owner, @mem is the same ring_mem in QEMU; event_fd stays
+ * the caller's; attach_fd is the number of an earlier ring or -1; file_fd and
+ * readonly are set here.
  */
-bool ring_group_add(RingGroup *group, RestrictedRingParams *params,
-                    const void *mem, Error **errp);
+void ring_group_add(RingGroup *group, const RestrictedRingParams *params,
+                    const void *mem);
 
-/* Enables all rings.  To be called once. */
-bool ring_group_enable(RingGroup *group, Error **errp);
+/*
+ * Gets a process if there is to be one, and creates and enables all rings.  On
+ * failure the group has to be ended as if it had succeeded.  Once, either of
+ * the two: the first one waits, up to 10 s for a process that does not answer.
+ * The other one does all of it in a thread, and @started is called in the main
+ * loop, and after success @ended if the rings come to an end without
+ * ring_group_stop(), be it by ring_group_end() or because the jail was killed.
+ */
+bool ring_group_start(RingGroup *group, Error **errp);
+bool ring_group_start_async(RingGroup *group, RingGroupStarted *started,
+                            RingGroupEnded *ended, void *opaque, Error **errp);
 
+/*
+ * Before @started was called: it will not be.  True: the group is as after a
+ * start that has failed.  False: nothing of it has touched guest memory, nor
+ * will; the group frees itself later.
+ */
+bool ring_group_cancel(RingGroup *group);
+
+/* All rings have the same one.  After the start. */
 const RestrictedRingLayout *ring_group_layout(RingGroup *group, unsigned ring);
 
 /*
@@ -57,7 +76,7 @@ pid_t ring_group_pid(RingGroup *group);
 
 /*
  * Whether ring_group_end() is worth while, as the end comes by an event.  If
- * not, ring_group_free() is the only way.
+ * not, ring_group_stop() is the only way.
  */
 bool ring_group_ends_by_itself(RingGroup *group);
 /* A fd that is readable when the rings have ended; -1: there is none. */
@@ -66,15 +85,30 @@ int ring_group_end_fd(RingGroup *group);
 void ring_group_end(RingGroup *group);
 
 /*
- * Ends what has not ended, waits until nothing of it can reach disk or memory
- * (as long as the storage takes), frees the group and its file.
+ * Ends the rings.  When it returns NULL, no request of theirs can reach disk or
+ * guest memory: it waits as long as the storage takes for what is in flight.
+ * Otherwise it returns the cgroup of the jail, to be freed, which is frozen, so
+ * that the jail cannot die before somebody thaws it.
+ *
+ * The kernel may go on writing indexes to the rings' own pages, see
+ * ring_group_released().  If QEMU owns the rings, requests cannot be killed,
+ * and this waits for the kernel to free the rings, unless @quiesced, the guest
+ * submits nothing any more, and the kernel says that nothing is in flight.
+ */
+char *ring_group_stop(RingGroup *group, bool quiesced);
+/* Whether the process has ended, which is so when ring_group_stop() says so. */
+bool ring_group_ended(RingGroup *group);
+/* Whether the kernel has let go of the rings' own pages as well. */
+bool ring_group_released(RingGroup *group);
+
+/*
+ * Frees the group and its file.  It has to have ended, or this waits for that.
  */
 void ring_group_free(RingGroup *group);
 
 /*
- * The same without waiting, for a group that QEMU cannot wait for.  A jail is
- * freed when it has ended; if QEMU owns the rings, they are closed, and the
- * file is never given up.
+ * Frees the group when it has ended, and waits for nothing.  If QEMU owns the
+ * rings, they are closed.
  */
 void ring_group_abandon(RingGroup *group);
 

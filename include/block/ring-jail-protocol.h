@@ -13,7 +13,7 @@
 
 #include "block/restricted-ring-core.h"
 
-#define RING_JAIL_VERSION       1
+#define RING_JAIL_VERSION       2
 #define RING_JAIL_CONTROL_FD    3
 #define RING_JAIL_MAX_RINGS     256
 #define RING_JAIL_MAX_FDS       16      /* in one request */
@@ -66,12 +66,6 @@ typedef struct RingJailRequest {
     union {
         struct {
             uint64_t file_size;     /* bytes; no file grows beyond */
-            /*
-             * CPUs that QEMU may use, a bit for each; none: leave it.  The
-             * thread that starts the jail can be a virtual CPU's, with a
-             * place and a priority of its own.
-             */
-            uint64_t cpus[16];
         } confine;
         struct {
             uint64_t gpa;           /* page aligned, as are the others */

@@ -40,12 +40,31 @@ typedef struct RingJailConfig {
     unsigned num_regions;
 } RingJailConfig;
 
+/* A jail without a process yet; NULL, with @errp set, if no eventfd is left. */
+RingJail *ring_jail_alloc(Error **errp);
+
 /*
- * Gets a process, takes its rights and gives it the memory.  On failure returns
- * NULL, with @errp set to what failed and what to do.  Takes some milliseconds,
- * or 10 s if a launcher does not answer.
+ * Gets a process, takes its rights and gives it the memory.  False, with @errp
+ * set to what failed and what to do; then ring_jail_free() is all that is left.
+ * Takes some milliseconds, or 10 s if a launcher or the process does not
+ * answer.  Any thread without the BQL; the process gets that thread's cgroup
+ * and CPUs.
  */
+bool ring_jail_start(RingJail *jail, const RingJailConfig *config,
+                     Error **errp);
+
+/* Both; NULL, with @errp set, on failure. */
 RingJail *ring_jail_new(const RingJailConfig *config, Error **errp);
+
+/*
+ * Makes ring_jail_start(), ring_jail_add_ring() and ring_jail_enable() fail
+ * soon that run in another thread, and kills the process.  True: the process
+ * was asked for a ring before, so that it can write to guest memory until it
+ * has ended.
+ */
+bool ring_jail_cancel(RingJail *jail);
+/* Waits until a process that was killed has ended.  Any thread. */
+void ring_jail_reap(RingJail *jail);
 
 /*
  * Creates the next ring, disabled.  Of @params, ring_mem and sqe_mem are
@@ -58,7 +77,8 @@ bool ring_jail_add_ring(RingJail *jail, const RestrictedRingParams *params,
 
 /*
  * Has the jail leave everything but guest RAM and enable its rings.  To be
- * called once.  The process is confined when this returns true.
+ * called once.  The process is confined when this returns true.  Any thread, as
+ * ring_jail_start() and ring_jail_add_ring().
  */
 bool ring_jail_enable(RingJail *jail, Error **errp);
 
@@ -78,8 +98,10 @@ pid_t ring_jail_pid(RingJail *jail);
 
 /*
  * Readable when the process has ended and, with it, all that was in flight.
- * The kernel goes on writing indexes to ring memory for some 50 ms, until
- * passthrough_file_let_go() says that it is done.  Stays the jail's.
+ * The kernel goes on writing indexes to ring memory until
+ * passthrough_file_let_go() says that it is done: some 50 ms, or as long as 64
+ * rings of whatever processes have requests in flight that their storage does
+ * not answer, since Linux ends 64 rings at a time.  Stays the jail's.
  */
 int ring_jail_pidfd(RingJail *jail);
 
@@ -89,7 +111,21 @@ int ring_jail_pidfd(RingJail *jail);
  */
 void ring_jail_kill(RingJail *jail);
 
-/* Kills, waits for the process to end, frees.  @jail may be NULL. */
+/*
+ * Whether the process has ended, waiting for it for @timeout_ms at most; < 0:
+ * as long as it takes.
+ */
+bool ring_jail_ended(RingJail *jail, int timeout_ms);
+
+/*
+ * The cgroup of the process if that is frozen, which keeps a process from
+ * dying; to be freed.  NULL: it is not, or QEMU cannot see it.
+ */
+char *ring_jail_frozen(RingJail *jail);
+
+/*
+ * Kills, waits for the process to end, frees.  @jail may be NULL.  Any thread.
+ */
 void ring_jail_free(RingJail *jail);
 
 #endif /* BLOCK_RING_JAIL_H */

@@ -36,7 +36,9 @@ def path(vm, disk="vbu0"):
 
 
 def set_passthrough(vm, on, disk="vbu0"):
-    vm.qmp("qom-set", path=DEVICE_PATH + disk, property="passthrough", value=on)
+    """Switch the property of a running device, by True or False."""
+    vm.qmp("qom-set", path=DEVICE_PATH + disk, property="passthrough",
+           value="on" if on else "off")
 
 
 def block_stats(vm, disk="vbu0"):

@@ -50,7 +50,7 @@ class Live(Migrating):
     """Between two QEMUs with the same image, fio verifying all the time."""
 
     known_warnings = Migrating.known_warnings + (
-        "the guest that arrives will go on over the virtqueues",)
+        "the incoming guest will go on over the virtqueues",)
 
     def test_interrupt(self):
         """over a socket under load by interrupt: arrives in RING, verified"""

@@ -322,7 +322,8 @@ static void test_event_backend(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_start(u, 1);
     expect(u, "virtqueue", "none", "ring", "none", NULL);
     add_bitmap(u);
-    expect(u, "ring", "none", "dead", "backend", "needs the disk for itself");
+    expect(u, "ring", "none", "dead", "backend",
+           "needs exclusive access to the disk");
     qvbu_command(u, VIRTIO_BLK_URING_CMD_BURIED);
     /* It needs the disk, or by now somebody has seen the dirty bitmap. */
     expect(u, "dead", "backend", "virtqueue", "backend", "di");

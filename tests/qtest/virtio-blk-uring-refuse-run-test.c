@@ -128,7 +128,7 @@ static void test_never_offered(void *obj, void *data, QGuestAllocator *alloc)
     QDict *error = qtest_qmp_assert_failure_ref(
         u->qts, "{ 'execute': 'qom-set', 'arguments': {"
         " 'path': '/machine/peripheral/drv0', 'property': 'passthrough',"
-        " 'value': true } }");
+        " 'value': 'on' } }");
 
     assert_says(qdict_get_str(error, "desc"), says);
     qobject_unref(error);

@@ -138,6 +138,54 @@ static void test_wrong_commands(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_cleanup(u);
 }
 
+/* A driver may give up rings before they are there. */
+static void check_cancel(QVirtioBlkUring *u)
+{
+    uint32_t state;
+    unsigned round;
+
+    for (round = 0; round < 4; round++) {
+        qvbu_give_memory(u);
+        qvbu_set(u, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
+        qvbu_set(u, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
+        qvbu_await((state = qvbu_get(u, path_state)) !=
+                   VIRTIO_BLK_URING_STARTING && state != VIRTIO_BLK_URING_RING);
+        if (state == VIRTIO_BLK_URING_DEAD) {
+            /* They were there. */
+            qvbu_command(u, VIRTIO_BLK_URING_CMD_BURIED);
+        }
+        qvbu_assert_state(u, VIRTIO_BLK_URING_VIRTQUEUE,
+                          VIRTIO_BLK_URING_REASON_DRIVER);
+        /* Nobody writes to the driver's memory any more. */
+        qtest_memset(u->qts, u->rings[0].ring, 0xa5, u->desc.ring_bytes);
+        qvbu_get(u, path_state);
+        g_assert_cmphex(qvbu_ring_read(&u->rings[0], u->desc.sq_flags), ==,
+                        0xa5a5a5a5);
+    }
+}
+
+/*
+ * A driver that gives up its rings again and again gets new ones no more than
+ * once a second, and is told when.
+ */
+static void check_backoff(QVirtioBlkUring *u)
+{
+    unsigned round;
+
+    for (round = 0; qvbu_activatable(u); round++) {
+        g_assert_cmpuint(round, <, 20);
+        g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
+        qvbu_command(u, VIRTIO_BLK_URING_CMD_GIVE_UP);
+        qvbu_command(u, VIRTIO_BLK_URING_CMD_BURIED);
+    }
+    g_assert_cmpuint(round, >=, 2);
+    /* Not before; and a reset does not help. */
+    g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_VIRTQUEUE);
+    qvbu_renegotiate(u, 1);
+    g_assert_false(qvbu_activatable(u));
+    qvbu_await(qvbu_activatable(u));
+}
+
 /* What is written next, without a read in between, is no command again. */
 static void test_command_once(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -152,6 +200,7 @@ static void test_command_once(void *obj, void *data, QGuestAllocator *alloc)
 
     qvbu_set(u, command, VIRTIO_BLK_URING_CMD_ACTIVATE);
     qvbu_set(u, window_select, 1);
+    qvbu_await_state(u, VIRTIO_BLK_URING_RING);
     qvbu_set(u, command, VIRTIO_BLK_URING_CMD_GIVE_UP);
     qvbu_set(u, window_select, 0);
     qvbu_await_state(u, VIRTIO_BLK_URING_DEAD);
@@ -160,6 +209,8 @@ static void test_command_once(void *obj, void *data, QGuestAllocator *alloc)
     qvbu_set(u, window_select, 1);
     qvbu_assert_state(u, VIRTIO_BLK_URING_VIRTQUEUE,
                       VIRTIO_BLK_URING_REASON_DRIVER);
+    check_cancel(u);
+    check_backoff(u);
     qvbu_check_activation(u, data);
     qvbu_cleanup(u);
 }
@@ -171,7 +222,8 @@ static void test_under_load(void *obj, void *data, QGuestAllocator *alloc)
     unsigned round, i;
 
     qvbu_negotiate(u, 4, 0);
-    for (round = 0; round < 20; round++) {
+    /* As often as the device lets a guest do it in a row */
+    for (round = 0; round < 7; round++) {
         qvbu_give_memory(u);
         for (i = 0; i < u->nrings; i++) {
             qvbu_doorbell(&u->rings[i]);

@@ -13,7 +13,7 @@ class Move(Operation):
 
     name = "live migration"
     # QEMU says so of a disk whose rings are to come when the guest has.
-    warnings = ("the guest that arrives will go on over the virtqueues",)
+    warnings = ("the incoming guest will go on over the virtqueues",)
 
     def run(self):
         capabilities = self.rng.choice(((), ("multifd",)))

@@ -263,7 +263,7 @@ static bool is_flushed(BlockDriverState *bs)
 }
 
 /* The owner of the rings gives the file up when it is wanted. */
-static void give_up(void *opaque)
+static void give_up(void *opaque, const char *why)
 {
     Disk *disk = opaque;
 
@@ -276,18 +276,20 @@ static void test_reserved(void)
 
     disk_open(&disk, RIG_FILE_SIZE);
     disk_open(&other, RIG_FILE_SIZE);
-    g_assert_false(passthrough_file_any_reserved());
+    g_assert_false(passthrough_file_is_reserved(blk_bs(disk.blk)));
     passthrough_file_take_back(blk_bs(disk.blk));
     g_assert_nonnull(disk.file);
 
-    passthrough_file_reserve(disk.file, give_up, &disk);
-    g_assert_true(passthrough_file_any_reserved());
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
+    g_assert_true(passthrough_file_is_reserved(blk_bs(disk.blk)));
+    g_assert_true(passthrough_file_is_reserved(file_node(disk.blk)));
+    g_assert_false(passthrough_file_is_reserved(blk_bs(other.blk)));
     passthrough_file_take_back(blk_bs(other.blk));
     g_assert_nonnull(disk.file);
 
     passthrough_file_take_back(file_node(disk.blk));
     g_assert_null(disk.file);
-    g_assert_false(passthrough_file_any_reserved());
+    g_assert_false(passthrough_file_is_reserved(blk_bs(disk.blk)));
 
     passthrough_file_wait_unused(other.file);
     disk_close(&disk);
@@ -301,7 +303,7 @@ static void test_reserved_bitmap(void)
     Disk disk;
 
     disk_open(&disk, RIG_FILE_SIZE);
-    passthrough_file_reserve(disk.file, give_up, &disk);
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
     bitmap = bdrv_create_dirty_bitmap(blk_bs(disk.blk), 65536, "b",
                                       &error_abort);
     g_assert_null(disk.file);
@@ -317,7 +319,7 @@ static void test_reserved_threshold(void)
     Disk disk;
 
     disk_open(&disk, RIG_FILE_SIZE);
-    passthrough_file_reserve(disk.file, give_up, &disk);
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
     qmp_block_set_write_threshold(bdrv_get_node_name(blk_bs(disk.blk)), 4096,
                                   &error_abort);
     g_assert_null(disk.file);
@@ -356,7 +358,7 @@ static void test_reserved_leaves_dirty(void)
 
     disk_open(&disk, RIG_FILE_SIZE);
     bs = blk_bs(disk.blk);
-    passthrough_file_reserve(disk.file, give_up, &disk);
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
     g_assert_cmpint(blk_flush(disk.blk), ==, 0);
     passthrough_file_wait_unused(disk.file);
     g_assert_false(is_flushed(bs) || is_flushed(file_node(disk.blk)));
@@ -366,32 +368,86 @@ static void test_reserved_leaves_dirty(void)
 }
 
 /*
- * No flush is skipped while a file is reserved.  The one that is watched goes
- * to another drive, which fails each flush that reaches it: no drive with such
- * a filter can have a ring.
+ * No flush of a reserved file is skipped, and those of others are: a flush that
+ * has something to do moves flushed_gen.
  */
 static void test_reserved_flush(void)
 {
-    int fd = rig_temp_file(RIG_FILE_SIZE, 0);
-    g_autofree char *path =
-        g_strdup_printf("json:{ 'driver': 'raw', 'file': { 'driver': "
-                        "'blkdebug', 'image': { 'driver': 'file', 'filename': "
-                        "'/proc/self/fd/%d' }, 'inject-error': [ { 'event': "
-                        "'none', 'iotype': 'flush', 'errno': %d } ] } }",
-                        fd, EIO);
-    BlockBackend *watched = blk_new_open(path, NULL, NULL, BDRV_O_RDWR,
-                                         &error_abort);
+    BlockDriverState *bs, *other_bs;
+    unsigned gen, other_gen;
+    Disk disk, other;
+
+    disk_open(&disk, RIG_FILE_SIZE);
+    disk_open(&other, RIG_FILE_SIZE);
+    bs = file_node(disk.blk);
+    other_bs = file_node(other.blk);
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
+    g_assert_cmpint(blk_flush(disk.blk), ==, 0);
+    g_assert_cmpint(blk_flush(other.blk), ==, 0);
+    gen = bs->flushed_gen;
+    other_gen = other_bs->flushed_gen;
+    g_assert_cmpint(blk_flush(disk.blk), ==, 0);
+    g_assert_cmpint(blk_flush(other.blk), ==, 0);
+    g_assert_cmpuint(bs->flushed_gen, !=, gen);
+    g_assert_cmpuint(other_bs->flushed_gen, ==, other_gen);
+
+    passthrough_file_wait_unused(disk.file);
+    passthrough_file_wait_unused(other.file);
+    disk_close(&disk);
+    disk_close(&other);
+}
+
+/* A request that is padded to a block may not begin while there are rings. */
+static void test_reserved_rmw(void)
+{
+    static const char block[4096];
+    BlockDriverState *bs;
+    Error *err = NULL;
     Disk disk;
 
     disk_open(&disk, RIG_FILE_SIZE);
-    g_assert_cmpint(blk_flush(watched), ==, 0);
-    passthrough_file_reserve(disk.file, give_up, &disk);
-    g_assert_cmpint(blk_flush(watched), ==, -EIO);
-    g_assert_cmpint(blk_flush(watched), ==, -EIO);
+    bs = file_node(disk.blk);
+    bs->bl.request_alignment = 4096;
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
+    g_assert_cmpint(blk_pwrite(disk.blk, 4096, 4096, block, 0), ==, 0);
+    g_assert_nonnull(disk.file);
+    g_assert_cmpint(blk_pwrite(disk.blk, 512, 512, block, 0), ==, 0);
+    g_assert_null(disk.file);
+    disk_close(&disk);
+
+    disk_open(&disk, RIG_FILE_SIZE);
+    bs = file_node(disk.blk);
+    bs->bl.request_alignment = 4096;
+    passthrough_file_reserve(disk.file, give_up, &disk, &error_abort);
+    g_assert_cmpint(blk_pwrite_zeroes(disk.blk, 512, 512, 0), ==, 0);
+    g_assert_null(disk.file);
+    disk_close(&disk);
+
+    /* And there are no rings while there is such a request. */
+    disk_open(&disk, RIG_FILE_SIZE);
+    bs = file_node(disk.blk);
+    bs->serialising_in_flight++;
+    g_assert_false(passthrough_file_reserve(disk.file, give_up, &disk, &err));
+    g_assert_false(passthrough_file_is_reserved(bs));
+    error_free_or_abort(&err);
+    bs->serialising_in_flight--;
     passthrough_file_wait_unused(disk.file);
     disk_close(&disk);
-    blk_unref(watched);
-    close(fd);
+}
+
+/* A block that is larger than a guest's is no place for a ring's small write */
+static void test_node_alignment(void)
+{
+    PassthroughFile *file;
+    Disk disk;
+
+    disk_open(&disk, RIG_FILE_SIZE);
+    file_node(disk.blk)->bl.request_alignment = 8192;
+    file = passthrough_file_open(disk.blk, true, &error_abort);
+    g_assert_cmpuint(passthrough_file_offset_align(file), ==, 8192);
+    passthrough_file_close(file);
+    passthrough_file_wait_unused(disk.file);
+    disk_close(&disk);
 }
 
 int main(int argc, char **argv)
@@ -423,6 +479,9 @@ int main(int argc, char **argv)
     g_test_add_func("/passthrough-file/reserved/leaves-dirty",
                     test_reserved_leaves_dirty);
     g_test_add_func("/passthrough-file/reserved/flush", test_reserved_flush);
+    g_test_add_func("/passthrough-file/reserved/read-modify-write",
+                    test_reserved_rmw);
+    g_test_add_func("/passthrough-file/node-alignment", test_node_alignment);
 
     return g_test_run();
 }

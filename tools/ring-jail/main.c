@@ -44,7 +44,7 @@
 #define KERNEL_SIGSET_SIZE  8
 
 /* Memory of the last jail counts against RLIMIT_MEMLOCK for a while. */
-#define MEMLOCK_TRIES       50
+#define MEMLOCK_TRIES       200
 #define MEMLOCK_PAUSE_NS    2000000
 
 /* meson builds this for no other architecture yet. */
@@ -221,27 +221,26 @@ static long set_limits(uint64_t file_size)
     return ret;
 }
 
-/* What a thread of QEMU's has for itself is not for us. */
-static void be_scheduled_as_qemu(const uint64_t *cpus, size_t size)
-{
-    int normal = 0;     /* sched_priority of SCHED_OTHER */
-    bool any = false;
-
-    for (size_t i = 0; i < size / sizeof(*cpus); i++) {
-        any |= cpus[i];
-    }
-    if (any) {
-        SYS3(sched_setscheduler, 0, SCHED_NORMAL, &normal);
-        SYS3(sched_setaffinity, 0, size, cpus);
-    }
-}
-
 /* "0" in cgroup.procs of either version stands for who writes it. */
 static long enter_cgroup(int procs)
 {
     long ret = SYS3(write, procs, "0", 1);
 
     return ret < 0 ? ret : 0;
+}
+
+/*
+ * An SQPOLL thread begins with all CPUs of the host, whatever its creator may
+ * use, unless its creator has asked for its CPUs by itself (Linux 6.2).
+ */
+static void insist_on_cpus(void)
+{
+    uint64_t cpus[8192 / 64];
+    long size = SYS3(sched_getaffinity, 0, sizeof(cpus), cpus);
+
+    if (size > 0) {
+        SYS3(sched_setaffinity, 0, size, cpus);
+    }
 }
 
 /*
@@ -294,8 +293,6 @@ static void confine(Jail *jail, const Request *request)
     if (self < 0) {
         fail(RING_JAIL_STEP_PIDFD, self);
     }
-    be_scheduled_as_qemu(request->msg.confine.cpus,
-                         sizeof(request->msg.confine.cpus));
     ret = set_limits(request->msg.confine.file_size);
     if (ret < 0) {
         fail(RING_JAIL_STEP_LIMITS, ret);
@@ -307,6 +304,7 @@ static void confine(Jail *jail, const Request *request)
         }
         SYS1(close, request->fds[i]);
     }
+    insist_on_cpus();
     ret = drop_privileges();
     if (ret < 0) {
         fail(RING_JAIL_STEP_PRIVILEGES, ret);
@@ -521,6 +519,25 @@ static long install_filter(void)
                 &program);
 }
 
+/*
+ * The kernel kills us when QEMU's end of the socket closes.  The thread that
+ * watches the socket cannot do that while we are stopped (SIGSTOP), and a
+ * parent's death signal would be a launcher's.  QEMU sends nothing any more,
+ * which would have the same effect.
+ */
+static long die_with_qemu(void)
+{
+    long ret = SYS3(fcntl, JAIL_FD_CONTROL, F_SETOWN, SYS1(getpid, 0));
+
+    if (ret == 0) {
+        ret = SYS3(fcntl, JAIL_FD_CONTROL, F_SETSIG, SIGKILL);
+    }
+    if (ret == 0) {
+        ret = SYS3(fcntl, JAIL_FD_CONTROL, F_SETFL, O_ASYNC);
+    }
+    return ret;
+}
+
 static __attribute__((noreturn)) void enable(Jail *jail)
 {
     long ret;
@@ -533,6 +550,10 @@ static __attribute__((noreturn)) void enable(Jail *jail)
 
     ret = jail_start_watch(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
                            CLONE_THREAD | CLONE_SYSVSEM);
+    if (ret < 0) {
+        fail(RING_JAIL_STEP_THREAD, ret);
+    }
+    ret = die_with_qemu();
     if (ret < 0) {
         fail(RING_JAIL_STEP_THREAD, ret);
     }

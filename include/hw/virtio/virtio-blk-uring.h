@@ -20,6 +20,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBlkUring, VIRTIO_BLK_URING)
  * before the device is realized.
  */
 typedef struct VirtIOBlkUringTransportOps {
+    /* Whether the transport's properties allow rings. */
+    bool (*check)(void *opaque, Error **errp);
     /* Whether the guest may name @vector for a ring. */
     bool (*vector_valid)(void *opaque, uint16_t vector);
     /*
@@ -30,6 +32,11 @@ typedef struct VirtIOBlkUringTransportOps {
                           EventNotifier *notifier, uint64_t *interrupts);
     /* The opposite; after it @notifier is nobody's. */
     void (*vector_detach)(void *opaque, unsigned ring);
+    /*
+     * Whether the device may access guest memory (PCI: bus mastering, D0);
+     * virtio_blk_uring_dma_changed() is called when that has changed.
+     */
+    bool (*dma_enabled)(void *opaque);
 } VirtIOBlkUringTransportOps;
 
 /* Guest RAM as the rings' process has it in its address space. */
@@ -117,11 +124,34 @@ typedef struct VirtIOBlkUringEvents {
     QEMUTimer *timer;           /* pending: the next one waits for it */
 } VirtIOBlkUringEvents;
 
+/* Rings that have ended; see virtio-blk-uring-retired.c, whose own this is */
+typedef struct VirtIOBlkUringRetired {
+    RingGroup *group;           /* NULL: nothing is left of any */
+    GArray *memory;             /* of the present rings or of the retired */
+    QEMUTimer *timer;
+    Notifier exit;
+    int64_t since_ms;
+    bool frozen;                /* its process cannot end */
+    bool renewed;               /* the driver has given up the memory, */
+    bool exchanged;             /* and has other pages there */
+    bool warned;
+} VirtIOBlkUringRetired;
+
+/* When the guest may have rings again; see virtio-blk-uring-backoff.c */
+typedef struct VirtIOBlkUringBackoff {
+    QEMUTimer *timer;
+    bool cooling;               /* no new rings before the timer fires */
+    unsigned tokens;            /* ends of rings that the guest may cause */
+    int64_t refilled_ms;
+    unsigned failures;          /* in a row */
+    int64_t started_ms;         /* when rings were last started */
+} VirtIOBlkUringBackoff;
+
 struct VirtIOBlkUring {
     VirtIOBlock parent_obj;
 
     /* properties */
-    bool passthrough;
+    OnOffAuto passthrough_mode;
     int isolation;
     char *jail;                 /* launcher: PATH or fd:NAME, NULL: QEMU */
     char *jail_cgroup;
@@ -131,6 +161,8 @@ struct VirtIOBlkUring {
     int32_t sqpoll_cpu;
     uint16_t sqpoll_threads;
     bool migrate_with_rings;    /* which corrupts; for a test that it does */
+
+    bool passthrough;           /* passthrough_mode is not off */
 
     /* settled by realize */
     bool offered;               /* the guest sees VIRTIO_BLK_F_URING */
@@ -144,6 +176,7 @@ struct VirtIOBlkUring {
     uint32_t mem_align;
     uint32_t max_bytes;
     uint32_t max_segments;
+    uint32_t offset_align;      /* of the present or the next rings */
     RestrictedRingLayout layout;
     char *iopoll_error;         /* why the host does not poll; NULL: it does */
     int jail_fd;                /* of jail=fd:NAME, or -1 */
@@ -162,7 +195,8 @@ struct VirtIOBlkUring {
     bool ending;                /* the group's end has begun */
     uint32_t state_at_end;      /* what follows then, and why */
     uint32_t reason_at_end;
-    bool calm;                  /* no new rings yet: the last ones died */
+    VirtIOBlkUringRetired retired;
+    VirtIOBlkUringBackoff backoff;
     char *obstacle;             /* who needs the disk now, NULL: nobody */
     bool migrating;             /* guest memory leaves, */
     bool postcopy;              /* or is still to come */
@@ -176,8 +210,8 @@ struct VirtIOBlkUring {
     QEMUBH *look_bh;
     QEMUBH *yield_bh;           /* a drain in an IOThread waits for it */
     QEMUBH *lost_bh;            /* a doorbell found the rings' thread gone */
+    QEMUBH *start_bh;           /* the driver wants rings */
     QEMUTimer *suspend_timer;   /* the driver's time for draining */
-    QEMUTimer *calm_timer;
     VirtIOBlkUringRam ram;
     GArray *windows;            /* ram's at the last activation, unreferenced */
 
@@ -193,6 +227,9 @@ struct VirtIOBlkUring {
  * copy of it and little room, stays as it is.
  */
 void virtio_blk_uring_plugged(VirtIOBlkUring *s);
+
+/* To be called by the transport when dma_enabled() may say something else. */
+void virtio_blk_uring_dma_changed(VirtIOBlkUring *s);
 
 /* Describes those of @obj's properties that have no description, for help. */
 void virtio_blk_uring_describe(Object *obj);

@@ -30,7 +30,10 @@
 
 /* virtio_blk_uring_config.path_state */
 enum {
-    /* All requests go over the virtqueues; ring memory is the driver's. */
+    /*
+     * All requests go over the virtqueues; ring memory is the driver's, and its
+     * content undefined after rings.
+     */
     VIRTIO_BLK_URING_VIRTQUEUE  = 0,
     /* The device is building the rings; ring memory is the device's. */
     VIRTIO_BLK_URING_STARTING   = 1,
@@ -40,7 +43,7 @@ enum {
     VIRTIO_BLK_URING_SUSPENDING = 3,
     /*
      * The rings are gone, with requests in them; nothing of them can still
-     * reach the disk or guest memory.
+     * reach the disk or guest memory, save for indexes in ring memory.
      */
     VIRTIO_BLK_URING_DEAD       = 4,
 };
@@ -69,7 +72,7 @@ enum {
     VIRTIO_BLK_URING_CMD_ACTIVATE   = 1, /* VIRTQUEUE: build the rings */
     VIRTIO_BLK_URING_CMD_SUSPENDED  = 2, /* SUSPENDING: the rings are drained */
     VIRTIO_BLK_URING_CMD_BURIED     = 3, /* DEAD: all is reaped or replayed */
-    VIRTIO_BLK_URING_CMD_GIVE_UP    = 4, /* RING, SUSPENDING: take them away */
+    VIRTIO_BLK_URING_CMD_GIVE_UP    = 4, /* STARTING, RING, SUSPENDING: end */
 };
 
 /* virtio_blk_uring_config.queue_flags */
@@ -102,7 +105,8 @@ struct virtio_blk_uring_config {
     __le32 max_segments;        /* r  iovecs in one request */
     __le32 max_bytes;           /* r  bytes in one request */
     __le32 mem_align;           /* r  bytes, of each segment's start and length */
-    __le32 offset_align;        /* r  bytes, alignment of offset and length */
+    __le32 offset_align;        /* r  bytes, of offset and length; may differ */
+                                /*    from one activation to the next */
     __le32 ring_bytes;          /* r  for the SQ and CQ of a ring, whole pages */
     __le32 sqe_bytes;           /* r  for the SQEs of a ring, whole pages */
 

@@ -14,6 +14,7 @@
 #include "qobject/qjson.h"
 #include "qom/object.h"
 #include "qom/qom-qobject.h"
+#include "block/block-global-state.h"
 #include "block/passthrough-file.h"
 #include "exec/address-spaces.h"
 #include "monitor/qdev.h"
@@ -62,11 +63,11 @@ void vbu_fuzz_complain(const char *what)
 void vbu_fuzz_check(void)
 {
     if (vbu_fuzz_path_is("ring") || vbu_fuzz_path_is("suspending")) {
-        if (!passthrough_file_any_reserved()) {
+        if (!passthrough_file_is_reserved(bdrv_find_node("disk0"))) {
             vbu_fuzz_complain("there are rings on a disk that is not reserved");
         }
     } else if (vbu_fuzz_path_is("virtqueue") || vbu_fuzz_path_is("dead")) {
-        if (passthrough_file_any_reserved()) {
+        if (passthrough_file_is_reserved(bdrv_find_node("disk0"))) {
             vbu_fuzz_complain("the disk is reserved for rings that are gone");
         }
     }
@@ -81,11 +82,11 @@ void do_admin(Input *in)
 
     switch (take_below(in, 8)) {
     case 0:
-        object_property_set_bool(rig.device, "passthrough", false,
-                                 &error_abort);
+        object_property_set_str(rig.device, "passthrough", "off",
+                                &error_abort);
         break;
     case 1:
-        object_property_set_bool(rig.device, "passthrough", true, &error_abort);
+        object_property_set_str(rig.device, "passthrough", "on", &error_abort);
         break;
     case 2:
         if (runstate_is_running()) {

@@ -128,7 +128,7 @@ static void start_over(void)
         vbu_fuzz_replug();
         rig.killed = false;
     }
-    object_property_set_bool(rig.device, "passthrough", true, &error_abort);
+    object_property_set_str(rig.device, "passthrough", "on", &error_abort);
     if (!runstate_is_running()) {
         vm_start();
     }

@@ -398,6 +398,6 @@ void qvbu_set_passthrough(QVirtioBlkUring *u, bool on)
     qtest_qmp_assert_success(u->qts,
                              "{ 'execute': 'qom-set', 'arguments': {"
                              " 'path': '/machine/peripheral/drv0',"
-                             " 'property': 'passthrough', 'value': %i } }",
-                             on);
+                             " 'property': 'passthrough', 'value': %s } }",
+                             on ? "on" : "off");
 }
