@@ -56,7 +56,7 @@ for file in $files; do
 done
 for source in "$sources"/*.c; do
     program=${source##*/}
-    cc -O2 -Wall -Werror -o "$root/bin/${program%.c}" "$source"
+    cc -O2 -Wall -Werror -pthread -o "$root/bin/${program%.c}" "$source"
 done
 
 # Stock modules with what they need, unpacked: the guest has busybox's insmod.

@@ -68,11 +68,13 @@ def _parent_v2(controllers):
 class Cgroup:
     """A group with these controllers, to put processes in; a context manager.
 
-    Controllers have the names of version 2: "memory", "cpu", "io".  In version
-    1 each has a directory of its own.
+    Controllers have the names of version 2: "memory", "cpu", "io", "cpuset";
+    and "freezer", which every group of version 2 has.  In version 1 each has a
+    directory of its own.
     """
 
     V1_NAMES = {"io": "blkio"}
+    CORE = {"freezer"}
 
     def __init__(self, name, *controllers):
         self.version = 1
@@ -80,7 +82,7 @@ class Cgroup:
                    for each in controllers}
         if None in parents.values():
             self.version = 2
-            parent = _parent_v2(set(controllers))
+            parent = _parent_v2(set(controllers) - self.CORE)
             if not parent:
                 raise Skip("no cgroup hierarchy has the controllers "
                            + " and ".join(controllers))
@@ -116,6 +118,37 @@ class Cgroup:
         """Put a process here, with all of its threads."""
         for controller in self.paths:
             self.write(controller, "cgroup.procs", str(pid))
+
+    def move_thread(self, thread):
+        """Put one thread here, and leave its process where it is."""
+        if self.version == 2:
+            raise Skip("threads of a process share their cgroups of version 2")
+        for controller in self.paths:
+            self.write(controller, "tasks", str(thread))
+
+    def has(self, pid):
+        """Whether a process is here, with regard to all of our controllers."""
+        return all(pid in found for found in self.processes())
+
+    def freeze(self, frozen=True, seconds=10):
+        """Stop what is in it, or let it go on; done when this returns."""
+        if self.version == 1:
+            name, wanted = "freezer.state", "FROZEN" if frozen else "THAWED"
+            self.write("freezer", name, wanted)
+        else:
+            name, wanted = "cgroup.events", f"frozen {int(frozen)}"
+            self.write("freezer", "cgroup.freeze", str(int(frozen)))
+        deadline = time.monotonic() + seconds
+        while wanted not in self.read("freezer", name):
+            assert time.monotonic() < deadline, f"it is not {wanted}"
+            time.sleep(0.01)
+
+    def bind_cpus(self, cpus):
+        """The CPUs, as text, and the memory nodes of the group above."""
+        above = os.path.dirname(self.paths["cpuset"])
+        self.write("cpuset", "cpuset.mems", _read(above, "cpuset.mems" if
+                   self.version == 1 else "cpuset.mems.effective"))
+        self.write("cpuset", "cpuset.cpus", cpus)
 
     def bound_memory(self, size):
         self.write("memory", "memory.limit_in_bytes" if self.version == 1 else

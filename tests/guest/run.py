@@ -19,7 +19,9 @@ import sys
 import test_attack
 import test_blockops
 import test_boot
+import test_costs
 import test_filesystem
+import test_hangs
 import test_hotplug
 import test_integrity
 import test_jail
@@ -29,18 +31,25 @@ import test_jail_ram
 import test_jail_slow
 import test_lifecycle
 import test_migration
+import test_neighbours
 import test_polling
+import test_register_storm
 import test_requests
+import test_start
+import test_stuck_rings
 import test_suspend
 import test_watch
 from tap import names, run_modules
 from vm import Config
 
-MODULES = (test_boot, test_integrity, test_filesystem, test_requests,
+MODULES = (test_start, test_boot, test_integrity, test_neighbours,
+           test_filesystem, test_requests,
            test_suspend, test_lifecycle, test_hotplug, test_migration,
            test_blockops, test_polling, test_jail,
-           test_jail_slow, test_jail_launch, test_jail_ram, test_jail_bounds,
-           test_attack, test_watch)
+           test_jail_slow, test_hangs, test_costs, test_jail_launch,
+           test_jail_ram, test_jail_bounds,
+           test_attack, test_register_storm,
+           test_stuck_rings, test_watch)
 
 
 def main():

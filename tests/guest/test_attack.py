@@ -200,6 +200,8 @@ class Attack(DiskGroup):
     @staticmethod
     def expect_answers(result):
         """Of rings that were left in order nothing is missing or too much."""
+        assert result["overflows"] == 0, \
+            f"a CQ has overflowed, and says nothing any more: {result}"
         assert result["unanswered"] == 0 and result["stray"] == 0, result
         answers = sum(result[kind] for kind in ("ok", "efault", "eacces",
                                                 "einval", "ebadf", "other"))
@@ -215,6 +217,11 @@ class Attack(DiskGroup):
     def test_random_sqes(self):
         """SQEs of all opcodes and flags, and of random fields, get nowhere"""
         result, = self.attack(("sqes", SQES), addresses=self.qemu_addresses())
+        if result["drain_stalls"]:
+            print("# attack: with this host's kernel a guest can stop a ring "
+                  "of its own by a drain in a chain that is refused (Linux "
+                  "6.12 does so, 6.18 does not); IOSQE_IO_DRAIN was left out",
+                  flush=True)
         self.expect_answers(result)
         for kind in ("ok", "efault", "eacces", "einval"):
             assert result[kind] > 0, f"no request ended so, {kind}: {result}"

@@ -181,5 +181,30 @@ class BlockOps(LoadGroup):
             "rings still write to the old file"
         self.end_in_ring()
 
+    def test_drive_del(self):
+        """drive_del: the guest gets I/O errors, QEMU lives, and is reset"""
+        # The very last one: there is no disk any more.
+        self.start_load()
+        said = self.vm.hmp(f"drive_del {DISK}")
+        assert not said, said
+        status, output = self.vm.sh_status("finish load")
+        assert status, f"fio saw no error: {output}"
+        read = f"dd if=/dev/{self.disk} of=/dev/null bs=4k count=1 " \
+               "iflag=direct"
+        assert self.vm.sh_status(read)[0], "the guest reads a disk that is gone"
+        device = self.vm.sh("disks").split()[2]
+        driver = "/sys/bus/virtio/drivers/" + self.config.driver()
+        self.vm.sh(f"echo {device} >{driver}/unbind")
+        self.vm.sh_status(f"echo {device} >{driver}/bind")
+        self.vm.qmp("set-action", reboot="reset")
+        self.vm.qmp("system_reset")
+        self.vm.wait_event("RESET")
+        self.vm.wait_boot()
+        self.vm.sh_status(f"load {self.config.driver()}")
+        assert self.vm.qmp("query-status")["running"]
+        path = ring.path(self.vm)
+        assert path["state"] == "virtqueue", path
+        self.drop()
+
 
 GROUPS = {"blockops": BlockOps}

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Risk: a QEMU that may start no process has no jail, or one that is not."""
 
+import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 
 import jailinfo
 import ring
+from cgroup import Cgroup
 from jail_group import GONE_SECONDS, JAIL, JailGroup
 from jailinfo import Life
+from launching import Launcher
+from tap import MIB
 from vm import HERE, make_image
 
 
@@ -22,7 +24,6 @@ class NoSpawn(JailGroup):
     def __init__(self, config, name):
         super().__init__(config, name)
         self.launcher = None
-        self.place = None
 
     def cage(self):
         """Arguments and wrapping words that keep QEMU from starting any."""
@@ -35,15 +36,10 @@ class NoSpawn(JailGroup):
 
     def disks(self):
         self.end_launcher()
-        self.place = tempfile.mkdtemp(prefix="vbu-")
-        address = os.path.join(self.place, "jail.sock")
-        self.launcher = subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "launcher.py"), "listen",
-             address, JAIL], stdout=subprocess.PIPE, text=True)
-        assert self.launcher.stdout.readline() == "ready\n"
+        self.launcher = Launcher(JAIL)
         second = make_image(self.image + "-2", self.image_size)
         disks = super().disks() + [{"image": second, "props": self.props}]
-        disks[0]["props"] += ",jail=" + address
+        disks[0]["props"] += ",jail=" + self.launcher.address
         disks[1]["props"] += f",jail=fd:{self.FD}"
         return disks
 
@@ -55,10 +51,7 @@ class NoSpawn(JailGroup):
 
     def end_launcher(self):
         if self.launcher:
-            self.launcher.kill()
-            self.launcher.stdout.close()
-            self.launcher.wait()
-            shutil.rmtree(self.place)
+            self.launcher.close()
             self.launcher = None
 
     def drop(self):
@@ -95,7 +88,7 @@ class NoSpawn(JailGroup):
     def test_socket(self):
         """jail=PATH: what listens there starts the jail, and the next one"""
         pid = self.die_and_rise("vbu0", self.names()[0])
-        started = jailinfo.children(self.launcher.pid)
+        started = self.launcher.jails()
         assert pid in started, (pid, started)
 
     def test_fd(self):
@@ -112,4 +105,60 @@ class NoSpawn(JailGroup):
         self.drop()
 
 
-GROUPS = {"jail-launch": NoSpawn}
+class LaunchedSmall(JailGroup):
+    """The launcher's jails have a memory limit, and RAM is not preallocated.
+
+    Who touches a page of RAM first has it charged to its cgroup: for an
+    honest guest the limit has to be guest RAM and what the jail needs itself.
+    """
+
+    RAM = 512 * MIB
+    OWN = 64 * MIB
+    READ = 300
+    image_size = 512 * MIB      # sparse
+    drive = "cache=none"
+
+    def __init__(self, config, name):
+        super().__init__(config, name)
+        self.stack = contextlib.ExitStack()
+
+    def disks(self):
+        self.stack.close()
+        self.cgroup = self.stack.enter_context(Cgroup(self.name, "memory"))
+        self.cgroup.bound_memory(self.RAM + self.OWN)
+        launcher = Launcher(JAIL)
+        self.stack.callback(launcher.close)
+        # Its jails are born where it is.
+        self.cgroup.move(launcher.process.pid)
+        disks = super().disks()
+        disks[0]["props"] += ",jail=" + launcher.address
+        return disks
+
+    def guest_options(self):
+        # So that the guest itself does not touch what it reads into.
+        return {"mem": f"{self.RAM >> 20}M", "append": "init_on_alloc=0"}
+
+    def drop(self):
+        super().drop()
+        self.stack.close()
+
+    def stop(self):
+        super().stop()
+        self.stack.close()
+
+    def test_untouched(self):
+        """reads into memory that nobody has touched do not cost the jail"""
+        pid = self.jail()
+        # Through the guest's page cache: each page is one that was free.
+        self.vm.sh(f"dd if=/dev/{self.disk} of=/dev/null bs=1M "
+                   f"count={self.READ}", timeout=400)
+        touched = sum(jailinfo.touched(pid).values())
+        print(f"# {touched >> 20} MiB of guest RAM touched by the jail, "
+              f"{self.cgroup.memory_peak() >> 20} MiB charged at most",
+              flush=True)
+        assert self.cgroup.memory_peak() > self.OWN, "too little to tell"
+        assert self.jail() == pid
+        assert self.cgroup.memory_kills() == 0
+
+
+GROUPS = {"jail-launch": NoSpawn, "jail-launch-memory": LaunchedSmall}

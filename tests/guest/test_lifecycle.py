@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Risk: something of the old life of disk, driver or machine is left over."""
 
+import json
+
 import fio
+import pciconfig
 import ring
 from disk_group import DiskGroup
-from tap import MIB
+from pciconfig import PciConfig
+from tap import MIB, Skip
 from vm import STOCK_DEVICE
+
+# struct virtio_blk_uring_config in the device's configuration
+URING_COMMAND = 0x200 + 0x7c
+ACTIVATE, BURIED = 1, 3
 
 
 class Lifecycle(DiskGroup):
@@ -105,6 +113,22 @@ class Lifecycle(DiskGroup):
         self.check_part_a()
         self.verify(polled=True)
 
+    def test_quit(self):
+        """quit in the middle of I/O: QEMU has no word of a medium that is gone
+        """
+        self.start_load(polled=False)
+        vm, self.vm = self.vm, None
+        vm.new_log_lines()
+        try:
+            messages = vm.quit()
+            said = vm.new_log_lines()
+        finally:
+            vm.close()
+        wrong = [each for each in messages if "medium" in json.dumps(each)]
+        wrong += [line for line in said
+                  if not any(known in line for known in self.known_warnings)]
+        assert not wrong, wrong
+
 
 class HotPlug(Lifecycle):
     """The disk sits in a slot, from which it can be pulled."""
@@ -113,7 +137,8 @@ class HotPlug(Lifecycle):
 
     def tests(self):
         return [(function.__doc__.splitlines()[0], function)
-                for function in (self.unplug, self.plug, self.unplug_loaded)]
+                for function in (self.unplug, self.plug, self.unplug_loaded,
+                                 self.no_master, self.asleep)]
 
     def prepare(self):
         super().prepare()
@@ -173,6 +198,52 @@ class HotPlug(Lifecycle):
             self.put()
             self.check_part_a()
             self.verify(polled)
+
+    def without_rings(self, config, what):
+        """The rings have ended, and the guest can start none by hand."""
+        self.wait_until(lambda: ring.path(self.vm)["state"] in
+                        ("virtqueue", "dead"), f"rings end with {what}", 10)
+        before = ring.path(self.vm)["activations"]
+        # The driver says this when it starts; the PCI code may have undone it.
+        config.put(pciconfig.COMMON_CFG, pciconfig.COMMON_STATUS, 1, 0xf)
+        for command in (BURIED, ACTIVATE):
+            config.put(pciconfig.DEVICE_CFG, URING_COMMAND, 4, command)
+        path = ring.path(self.vm)
+        assert path["state"] == "virtqueue" and \
+            path["activations"] == before, f"{what}, and rings run: {path}"
+
+    def rebind(self, device):
+        driver = "/sys/bus/virtio/drivers/" + self.config.driver()
+        self.vm.sh(f"echo {device} >{driver}/unbind")
+        self.vm.sh(f"echo {device} >{driver}/bind")
+        self.disk = self.disk_of(self.config.driver())
+        self.expect_ring()
+
+    def no_master(self):
+        """no rings without PCI bus mastering, and again with it"""
+        self.need_ring()
+        device = self.vm.sh("disks").split()[2]
+        config = PciConfig(self.vm, device)
+        self.expect_ring()
+        config.set_master(False)
+        self.without_rings(config, "no bus mastering")
+        config.set_master(True)
+        self.rebind(device)
+        self.verify()
+
+    def asleep(self):
+        """no rings in D3hot, and again in D0"""
+        self.need_ring()
+        device = self.vm.sh("disks").split()[2]
+        config = PciConfig(self.vm, device)
+        if not config.power:
+            raise Skip("the device has no power management")
+        self.expect_ring()
+        config.set_power(pciconfig.PM_D3HOT)
+        self.without_rings(config, "in D3hot")
+        config.set_power(0)
+        self.rebind(device)
+        self.verify()
 
 
 GROUPS = {"lifecycle": Lifecycle, "hotplug": HotPlug}

@@ -442,8 +442,17 @@ class Guest:
             log.close()
 
     def quit(self):
-        """Let QEMU end by itself, so that its own way out is tested too."""
+        """Let QEMU end by itself, so that its own way out is tested too.
+
+        What its monitor says until then, the answer and events.
+        """
         self._qmp.send('{"execute": "quit"}')
+        messages, deadline = [], time.monotonic() + 120
+        try:
+            while True:
+                messages.append(json.loads(self._qmp.receive(deadline)))
+        except (EOFError, TimeoutError):
+            pass
         try:
             status = self.process.wait(timeout=120)
         except subprocess.TimeoutExpired:
@@ -452,6 +461,7 @@ class Guest:
         self.close()
         if status:
             raise GuestError(self._epitaph(f"QEMU ended with status {status}"))
+        return messages
 
     def __enter__(self):
         return self

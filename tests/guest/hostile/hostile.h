@@ -21,7 +21,8 @@
 
 #include "virtio_blk_uring.h"
 
-#define HOSTILE_RINGS		4U
+#define HOSTILE_RINGS		4U	/* that can be given requests */
+#define HOSTILE_MAX_RINGS	64U	/* that can be activated */
 #define HOSTILE_SLOTS		32U	/* of each ring */
 #define HOSTILE_WINDOWS		16U
 #define HOSTILE_TARGETS		96U
@@ -61,7 +62,7 @@ struct hostile_slot {
 
 struct hostile_ring {
 	struct virtqueue *vq;
-	void *ring_mem;
+	void *ring_mem;		/* SQ and CQ */
 	void *sqe_mem;
 	u32 tail;		/* as if nobody had scribbled over the ring's */
 	u32 head;
@@ -85,6 +86,9 @@ struct hostile_results {
 	unsigned long bytes;
 	unsigned long unanswered;	/* no CQE, from rings left in order */
 	unsigned long stray;		/* CQEs of nothing that is in flight */
+	unsigned long overflows;	/* looks at a CQ that has overflowed */
+	unsigned long drain_stalls;	/* a drain in a refused chain stops a ring */
+	unsigned long commands;		/* ACTIVATEs written by storms */
 	unsigned long activations;
 	unsigned long deaths;
 	unsigned long late;		/* memory changed after the rings' end */
@@ -98,7 +102,7 @@ struct hostile {
 	struct mutex lock;	/* one attack at a time */
 	struct rnd_state rnd;
 	unsigned int num_rings;
-	struct hostile_ring rings[HOSTILE_RINGS];
+	struct hostile_ring rings[HOSTILE_MAX_RINGS];
 	u64 capacity;		/* bytes */
 	u64 opcodes;
 	u32 sq_entries;
@@ -159,7 +163,7 @@ static inline u64 hostile_random(struct hostile *h)
 }
 
 /* main.c: the device as an honest driver would set it up */
-int hostile_find_vqs(struct hostile *h);
+void hostile_negotiate(struct hostile *h);
 void hostile_renegotiate(struct hostile *h);
 __printf(2, 3) void hostile_report(struct hostile *h, const char *format, ...);
 
@@ -172,12 +176,15 @@ int hostile_end(struct hostile *h);
 void hostile_ended(struct hostile *h);
 void hostile_place(struct hostile *h);
 bool hostile_activate(struct hostile *h);
+int hostile_await_activatable(struct hostile *h);
 struct hostile_slot *hostile_slot(struct hostile *h, struct hostile_ring **ring);
 void hostile_submit(struct hostile *h, struct hostile_ring *ring,
 		    struct hostile_slot *slot);
 void hostile_kick(struct hostile *h, struct hostile_ring *ring);
 void hostile_reap(struct hostile *h);
 int hostile_wait(struct hostile *h);
+bool hostile_await(struct hostile *h, struct hostile_slot *slot,
+		   unsigned long patience);
 bool hostile_in_window(struct hostile *h, u64 addr, u64 len);
 
 /* requests.c: SQEs and iovecs */
@@ -203,5 +210,10 @@ int hostile_doorbells(struct hostile *h, u32 count);
 int hostile_places(struct hostile *h, u32 count);
 int hostile_config(struct hostile *h, u32 count);
 int hostile_states(struct hostile *h, u32 count);
+
+/* storm.c: registers written by all CPUs at a time; @seconds long */
+int hostile_storm_bad(struct hostile *h, u32 seconds);
+int hostile_storm_good(struct hostile *h, u32 seconds);
+int hostile_storm_mix(struct hostile *h, u32 seconds);
 
 #endif /* VBU_HOSTILE_H */

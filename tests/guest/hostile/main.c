@@ -16,10 +16,13 @@
 
 #include "hostile.h"
 
-static const struct {
+struct hostile_attack {
 	const char *name;
 	int (*run)(struct hostile *h, u32 count);
-} hostile_attacks[] = {
+	bool no_rings;		/* it starts without any, and makes no requests */
+};
+
+static const struct hostile_attack hostile_attacks[] = {
 	{ "sqes", hostile_sqes },
 	{ "chains", hostile_chains },
 	{ "offsets", hostile_offsets },
@@ -35,6 +38,9 @@ static const struct {
 	{ "places", hostile_places },
 	{ "config", hostile_config },
 	{ "states", hostile_states },
+	{ "storm-bad", hostile_storm_bad, true },
+	{ "storm-good", hostile_storm_good, true },
+	{ "storm-mix", hostile_storm_mix, true },
 };
 
 /* Keeps what must not have succeeded; a few of many are enough. */
@@ -77,6 +83,23 @@ static ssize_t addresses_store(struct device *dev,
 	return n ? count : -EINVAL;
 }
 
+static int hostile_run(struct hostile *h, const struct hostile_attack *attack,
+		       u32 count)
+{
+	int err;
+
+	if (attack->no_rings)
+		err = hostile_end(h);
+	else if (h->num_rings > HOSTILE_RINGS)
+		err = -EOPNOTSUPP;
+	else
+		err = hostile_start(h);
+	if (!err)
+		err = attack->run(h, count);
+	/* Whatever it left: the memory is to be ours again. */
+	return err ?: hostile_end(h);
+}
+
 static ssize_t attack_store(struct device *dev, struct device_attribute *attr,
 			    const char *buf, size_t size)
 {
@@ -94,12 +117,7 @@ static ssize_t attack_store(struct device *dev, struct device_attribute *attr,
 			continue;
 		memset(&h->results, 0, sizeof(h->results));
 		prandom_seed_state(&h->rnd, seed);
-		err = hostile_start(h);
-		if (!err)
-			err = hostile_attacks[i].run(h, count);
-		/* Whatever it left: the memory is to be ours again. */
-		if (!err)
-			err = hostile_end(h);
+		err = hostile_run(h, &hostile_attacks[i], count);
 	}
 	mutex_unlock(&h->lock);
 	return err ?: size;
@@ -122,6 +140,9 @@ static ssize_t results_show(struct device *dev, struct device_attribute *attr,
 			    r->ebadf, r->other, r->bytes);
 	at += sysfs_emit_at(buf, at, "unanswered %lu\nstray %lu\nlate %lu\n",
 			    r->unanswered, r->stray, r->late);
+	at += sysfs_emit_at(buf, at, "overflows %lu\ndrain_stalls %lu\n",
+			    r->overflows, r->drain_stalls);
+	at += sysfs_emit_at(buf, at, "commands %lu\n", r->commands);
 	at += sysfs_emit_at(buf, at, "activations %lu\ndeaths %lu\n",
 			    r->activations, r->deaths);
 	at += sysfs_emit_at(buf, at, "escaped %lu\n", r->escaped);
@@ -157,13 +178,17 @@ static void hostile_vq_done(struct virtqueue *vq)
 {
 }
 
-int hostile_find_vqs(struct hostile *h)
+static int hostile_find_vqs(struct hostile *h)
 {
-	struct virtqueue_info infos[HOSTILE_RINGS] = { };
-	struct virtqueue *vqs[HOSTILE_RINGS];
+	struct virtqueue_info *infos;
+	struct virtqueue **vqs;
 	unsigned int i;
-	int err;
+	int err = -ENOMEM;
 
+	infos = kcalloc(h->num_rings, sizeof(*infos), GFP_KERNEL);
+	vqs = kcalloc(h->num_rings, sizeof(struct virtqueue *), GFP_KERNEL);
+	if (!infos || !vqs)
+		goto out;
 	for (i = 0; i < h->num_rings; i++) {
 		infos[i].name = "hostile";
 		infos[i].callback = hostile_vq_done;
@@ -171,7 +196,22 @@ int hostile_find_vqs(struct hostile *h)
 	err = virtio_find_vqs(h->vdev, h->num_rings, vqs, infos, NULL);
 	for (i = 0; !err && i < h->num_rings; i++)
 		h->rings[i].vq = vqs[i];
+out:
+	kfree(vqs);
+	kfree(infos);
 	return err;
+}
+
+/* From a reset to FEATURES_OK */
+void hostile_negotiate(struct hostile *h)
+{
+	struct virtio_device *vdev = h->vdev;
+
+	virtio_add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	virtio_add_status(vdev, VIRTIO_CONFIG_S_DRIVER);
+	if (vdev->config->finalize_features(vdev))
+		dev_err(&vdev->dev, "the features are refused after a reset\n");
+	virtio_add_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
 }
 
 /* A reset, whatever is going on, and the way back to DRIVER_OK. */
@@ -181,11 +221,7 @@ void hostile_renegotiate(struct hostile *h)
 
 	virtio_reset_device(vdev);
 	vdev->config->del_vqs(vdev);
-	virtio_add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-	virtio_add_status(vdev, VIRTIO_CONFIG_S_DRIVER);
-	if (vdev->config->finalize_features(vdev))
-		dev_err(&vdev->dev, "the features are refused after a reset\n");
-	virtio_add_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
+	hostile_negotiate(h);
 	if (hostile_find_vqs(h))
 		dev_err(&vdev->dev, "no virtqueues after a reset\n");
 	else
@@ -210,7 +246,7 @@ static int hostile_probe(struct virtio_device *vdev)
 	virtio_cread(vdev, struct virtio_blk_config, capacity, &sectors);
 	h->capacity = sectors << 9;
 	hostile_read_layout(h);
-	if (!h->num_rings || h->num_rings > HOSTILE_RINGS) {
+	if (!h->num_rings || h->num_rings > HOSTILE_MAX_RINGS) {
 		err = -EINVAL;
 		goto free;
 	}

@@ -266,17 +266,8 @@ static int hostile_overlap(struct hostile *h)
 		hostile_set64(h, queue_ring, same);
 		hostile_set64(h, queue_sqes, same);
 	}
-	if (hostile_activate(h)) {
-		h->disordered = true;
-		for (i = 0; i < h->num_rings; i++) {
-			/* SQEs, whatever they are now. */
-			WRITE_ONCE(*hostile_word(h, &h->rings[i], h->sq_tail),
-				   h->sq_entries);
-			virtqueue_notify(h->rings[i].vq);
-			hostile_scribble(h, &h->rings[i]);
-		}
-		usleep_range(500, 1000);
-	}
+	if (hostile_activate(h))
+		hostile_report(h, "rings that share memory");
 	return hostile_end(h);
 }
 
@@ -299,6 +290,10 @@ int hostile_places(struct hostile *h, u32 count)
 	u32 i;
 
 	for (i = 0; !err && i < count; i++) {
+		/* Otherwise the device would not even look at the places. */
+		err = hostile_await_activatable(h);
+		if (err)
+			break;
 		switch (hostile_below(h, 8)) {
 		case 0:
 			err = hostile_bad_vector(h);

@@ -3,6 +3,7 @@
  * vbu_hostile: SQEs and iovecs that no honest driver writes
  */
 #include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/limits.h>
 #include <linux/mm.h>
@@ -194,6 +195,60 @@ static int hostile_submit_alone(struct hostile *h, struct hostile_ring *ring,
 	return hostile_wait(h);
 }
 
+/* What the last requests were answered is not what an attack is about. */
+static void hostile_forget_answers(struct hostile *h)
+{
+	struct hostile_results *r = &h->results;
+
+	r->submitted = 0;
+	r->ok = 0;
+	r->efault = 0;
+	r->eacces = 0;
+	r->einval = 0;
+	r->ebadf = 0;
+	r->other = 0;
+	r->bytes = 0;
+}
+
+/*
+ * Linux 6.12 heeds IOSQE_IO_DRAIN before it looks at the restrictions.  After
+ * this chain, all of which is refused, it executes nothing of that ring any
+ * more, and answers nothing.  Later kernels do.
+ */
+static int hostile_probe_drain(struct hostile *h)
+{
+	static const u8 chain[] = {
+		IOSQE_IO_LINK,
+		IOSQE_IO_LINK | IOSQE_IO_DRAIN,
+		0,
+		IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS,
+		IOSQE_CQE_SKIP_SUCCESS,
+	};
+	struct hostile_ring *ring = &h->rings[0];
+	unsigned int i, reads = 3;
+
+	for (i = 0; i < ARRAY_SIZE(chain) + reads; i++) {
+		struct hostile_slot *slot = &ring->slots[i];
+
+		hostile_prepare(h, slot, IORING_OP_READV);
+		if (i < ARRAY_SIZE(chain))
+			slot->sqe.flags = chain[i];
+		hostile_judge(h, slot);
+		hostile_submit(h, ring, slot);
+	}
+	for (i = 0; i < reads; i++) {
+		if (!hostile_await(h, &ring->slots[ARRAY_SIZE(chain) + i],
+				   2 * HZ)) {
+			h->results.drain_stalls = 1;
+			break;
+		}
+	}
+	hostile_forget_answers(h);
+	/* Of the chain not all is answered, so these rings have done. */
+	h->disordered = true;
+	return hostile_start(h);
+}
+
 /* Every opcode and flag by itself, then all fields at random. */
 int hostile_sqes(struct hostile *h, u32 count)
 {
@@ -204,9 +259,9 @@ int hostile_sqes(struct hostile *h, u32 count)
 	struct hostile_ring *ring;
 	struct hostile_slot *slot;
 	u32 i, m;
-	int err;
+	int err = hostile_probe_drain(h);
 
-	for (i = 0; i < 256 + 256 + count; i++) {
+	for (i = 0; !err && i < 256 + 256 + count; i++) {
 		slot = hostile_slot(h, &ring);
 		if (!slot)
 			return -ETIMEDOUT;
@@ -218,18 +273,21 @@ int hostile_sqes(struct hostile *h, u32 count)
 		else
 			for (m = hostile_below(h, 4); m; m--)
 				hostile_mutate(h, slot);
+		if (h->results.drain_stalls)
+			slot->sqe.flags &= ~IOSQE_IO_DRAIN;
 		hostile_judge(h, slot);
 		if (slot->sqe.flags & IOSQE_CQE_SKIP_SUCCESS) {
 			err = hostile_submit_alone(h, ring, slot);
-			if (err)
-				return err;
 			continue;
 		}
 		hostile_submit(h, ring, slot);
-		if (hostile_one_in(h, HOSTILE_BATCH))
+		if (hostile_one_in(h, HOSTILE_BATCH)) {
 			hostile_kick(h, ring);
+			/* A CQ that overflows once is never filled again. */
+			hostile_reap(h);
+		}
 	}
-	return hostile_wait(h);
+	return err ?: hostile_wait(h);
 }
 
 /* Chains of good requests with all flags, whether they are answered or not. */

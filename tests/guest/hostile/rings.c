@@ -14,6 +14,8 @@
 #include "hostile.h"
 
 #define HOSTILE_PATIENCE	(20 * HZ)
+/* A device that is tired of us takes no ACTIVATE for up to 32 s. */
+#define HOSTILE_PATH_PATIENCE	(60 * HZ)
 #define HOSTILE_SEAL		0xdb
 
 void hostile_read_layout(struct hostile *h)
@@ -33,6 +35,14 @@ void hostile_read_layout(struct hostile *h)
 	h->cqes = hostile_get32(h, cqes);
 }
 
+static int hostile_pause(void)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	usleep_range(500, 1000);
+	return 0;
+}
+
 static void *hostile_pages(unsigned int order)
 {
 	return (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, order);
@@ -42,6 +52,12 @@ static void *hostile_pages(unsigned int order)
 static unsigned int hostile_ring_order(struct hostile *h)
 {
 	return get_order(max(h->ring_bytes, h->sqe_bytes));
+}
+
+/* Only few rings are given requests, and have memory for them. */
+static unsigned int hostile_slots(struct hostile *h)
+{
+	return h->num_rings > HOSTILE_RINGS ? 0 : HOSTILE_SLOTS;
 }
 
 int hostile_alloc_rings(struct hostile *h)
@@ -55,7 +71,7 @@ int hostile_alloc_rings(struct hostile *h)
 		ring->sqe_mem = hostile_pages(hostile_ring_order(h));
 		if (!ring->ring_mem || !ring->sqe_mem)
 			goto fail;
-		for (s = 0; s < HOSTILE_SLOTS; s++) {
+		for (s = 0; s < hostile_slots(h); s++) {
 			ring->slots[s].iov = hostile_pages(HOSTILE_ORDER);
 			ring->slots[s].data = hostile_pages(HOSTILE_ORDER);
 			if (!ring->slots[s].iov || !ring->slots[s].data)
@@ -81,7 +97,7 @@ void hostile_free_rings(struct hostile *h)
 			   hostile_ring_order(h));
 		free_pages((unsigned long)ring->sqe_mem,
 			   hostile_ring_order(h));
-		for (s = 0; s < HOSTILE_SLOTS; s++) {
+		for (s = 0; s < hostile_slots(h); s++) {
 			free_pages((unsigned long)ring->slots[s].iov,
 				   HOSTILE_ORDER);
 			free_pages((unsigned long)ring->slots[s].data,
@@ -140,7 +156,7 @@ void hostile_ended(struct hostile *h)
 		return;
 	h->live = false;
 	for (i = 0; i < h->num_rings; i++) {
-		for (s = 0; s < HOSTILE_SLOTS; s++) {
+		for (s = 0; s < hostile_slots(h); s++) {
 			struct hostile_slot *slot = &h->rings[i].slots[s];
 
 			slot->busy = false;
@@ -158,7 +174,7 @@ static void hostile_unseal(struct hostile *h)
 		return;
 	h->sealed = false;
 	for (i = 0; i < h->num_rings; i++) {
-		for (s = 0; s < HOSTILE_SLOTS; s++) {
+		for (s = 0; s < hostile_slots(h); s++) {
 			if (memchr_inv(h->rings[i].slots[s].data, HOSTILE_SEAL,
 				       HOSTILE_BYTES))
 				h->results.late++;
@@ -199,7 +215,7 @@ static void hostile_adopt(struct hostile *h)
 		/* Who looks at the CQ anyway seldom needs interrupts. */
 		WRITE_ONCE(*hostile_word(h, ring, h->cq_flags),
 			   hostile_one_in(h, 4) ? 0 : IORING_CQ_EVENTFD_DISABLED);
-		for (s = 0; s < HOSTILE_SLOTS; s++) {
+		for (s = 0; s < hostile_slots(h); s++) {
 			struct hostile_slot *slot = &ring->slots[s];
 
 			slot->busy = false;
@@ -235,6 +251,23 @@ bool hostile_activate(struct hostile *h)
 	return false;
 }
 
+/* Until the device would take an ACTIVATE, in the state VIRTQUEUE. */
+int hostile_await_activatable(struct hostile *h)
+{
+	unsigned long end = jiffies + HOSTILE_PATH_PATIENCE;
+	int err;
+
+	while (!(hostile_get32(h, path_flags) &
+		 VIRTIO_BLK_URING_PATH_ACTIVATABLE)) {
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		err = hostile_pause();
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 static void hostile_be_ready(struct hostile *h)
 {
 	struct virtio_device *vdev = h->vdev;
@@ -254,21 +287,13 @@ static bool hostile_runs(struct hostile *h)
 	       state == VIRTIO_BLK_URING_SUSPENDING;
 }
 
-static int hostile_pause(void)
-{
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	usleep_range(500, 1000);
-	return 0;
-}
-
 /*
  * From whatever state to the one that is wanted, VIRTQUEUE or RING with rings
  * that are in order.
  */
 static int hostile_reach(struct hostile *h, u32 wanted)
 {
-	unsigned long end = jiffies + HOSTILE_PATIENCE;
+	unsigned long end = jiffies + HOSTILE_PATH_PATIENCE;
 	u32 state = ~0U;
 	int err;
 
@@ -378,6 +403,10 @@ static void hostile_reap_ring(struct hostile *h, struct hostile_ring *ring)
 		hostile_count(h, slot, READ_ONCE(cqe->res));
 		slot->busy = false;
 	}
+	if (!h->disordered &&
+	    READ_ONCE(*hostile_word(h, ring, h->sq_flags)) &
+	    IORING_SQ_CQ_OVERFLOW)
+		h->results.overflows++;
 	/* They are looked at, the host may write over them. */
 	smp_store_release(hostile_word(h, ring, h->cq_head), ring->head);
 }
@@ -395,7 +424,7 @@ static unsigned int hostile_in_flight(struct hostile *h)
 	unsigned int i, s, n = 0;
 
 	for (i = 0; i < h->num_rings; i++) {
-		for (s = 0; s < HOSTILE_SLOTS; s++)
+		for (s = 0; s < hostile_slots(h); s++)
 			n += h->rings[i].slots[s].busy;
 	}
 	return n;
@@ -435,6 +464,22 @@ int hostile_wait(struct hostile *h)
 	h->results.unanswered += hostile_in_flight(h);
 	h->disordered = true;
 	return hostile_start(h);
+}
+
+/* Whether @slot's request is answered within @patience. */
+bool hostile_await(struct hostile *h, struct hostile_slot *slot,
+		   unsigned long patience)
+{
+	unsigned long end = jiffies + patience;
+
+	hostile_kick_all(h);
+	for (;;) {
+		hostile_reap(h);
+		if (!slot->busy)
+			return true;
+		if (time_after(jiffies, end) || hostile_pause())
+			return false;
+	}
 }
 
 /*

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A disk whose requests fail with whatever error a test wants.
+"""A disk whose requests fail with any error a test wants, or are not answered.
 
 The device mapper knows EIO only.  This is a loop device with direct I/O, whose
 file is served by FUSE: the kernel passes on as the disk's what we answer.
@@ -11,10 +11,10 @@ import fcntl
 import os
 import stat
 import struct
+import subprocess
 import tempfile
 import threading
 
-import host
 from tap import Skip
 
 LOOP_SET_FD, LOOP_CLR_FD, LOOP_SET_DIRECT_IO = 0x4c00, 0x4c01, 0x4c08
@@ -23,6 +23,7 @@ LOOP_CTL_GET_FREE = 0x4c82
 # The FUSE protocol, as far as one open file needs it
 FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, FSYNC, FLUSH, INIT, INTERRUPT, \
     BATCH_FORGET = 2, 3, 14, 15, 16, 18, 20, 25, 26, 36, 42
+MNT_DETACH = 2
 FOPEN_DIRECT_IO = 1
 VERSION = 7, 31
 LARGEST = 1 << 20       # bytes of a write
@@ -30,11 +31,17 @@ HEADER = struct.Struct("=IIQQIIIHH")
 
 
 class File:
-    """A file in memory, of which reads and writes fail with `error` if set."""
+    """A file in memory, of which reads and writes fail with `error` if set.
+
+    silent: what comes is not answered before release().
+    """
 
     def __init__(self, size):
         self.data = bytearray(size)
         self.error = 0
+        self.silent = False
+        self._held = []         # requests that wait for release()
+        self._lock = threading.Lock()
         self.path = tempfile.mkstemp(prefix="vbu-faulty-")[1]
         try:
             self._fd = os.open("/dev/fuse", os.O_RDWR)
@@ -45,10 +52,13 @@ class File:
         # The file system is nothing but this file.
         options = f"fd={self._fd},rootmode={stat.S_IFREG | 0o600:o}," \
                   "user_id=0,group_id=0"
-        if ctypes.CDLL(None, use_errno=True).mount(
-                b"vbu", self.path.encode(), b"fuse", 0, options.encode()):
-            raise Skip("the host mounts no FUSE: "
-                       + os.strerror(ctypes.get_errno()))
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        if self._libc.mount(b"vbu", self.path.encode(), b"fuse", 0,
+                            options.encode()):
+            why = os.strerror(ctypes.get_errno())
+            os.close(self._fd)
+            os.unlink(self.path)
+            raise Skip("the host mounts no FUSE: " + why)
         self._thread.start()
 
     def _serve(self):
@@ -59,12 +69,33 @@ class File:
                 if error.errno in (errno.EINTR, errno.EAGAIN, errno.ENOENT):
                     continue
                 return          # unmounted
-            _, opcode, unique, *_ = HEADER.unpack_from(request)
+            _, opcode, *_ = HEADER.unpack_from(request)
             if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
                 continue
-            code, body = self._answer(opcode, request[HEADER.size:])
-            os.write(self._fd, struct.pack("=IiQ", 16 + len(body), -code,
-                                           unique) + body)
+            with self._lock:
+                if self.silent and opcode in (READ, WRITE):
+                    self._held.append(request)
+                    continue
+            self._reply(request)
+
+    def _reply(self, request):
+        _, opcode, unique, *_ = HEADER.unpack_from(request)
+        code, body = self._answer(opcode, request[HEADER.size:])
+        os.write(self._fd, struct.pack("=IiQ", 16 + len(body), -code,
+                                       unique) + body)
+
+    def hold(self):
+        """Reads and writes are not answered from now on."""
+        with self._lock:
+            self.silent = True
+
+    def release(self):
+        """They are again, and so are those that came meanwhile."""
+        with self._lock:
+            self.silent = False
+            held, self._held = self._held, []
+        for request in held:
+            self._reply(request)
 
     def _answer(self, opcode, body):
         """An error and what comes with it if it is 0."""
@@ -91,17 +122,31 @@ class File:
         return 0, struct.pack("=II", size, 0)
 
     def close(self):
-        host.run("umount", self.path)
+        self.release()
+        # Who still has it open may be about to let go.
+        if self._libc.umount2(self.path.encode(), MNT_DETACH):
+            raise OSError(ctypes.get_errno(), "umount " + self.path)
         self._thread.join(10)
         os.close(self._fd)
         os.unlink(self.path)
+
+
+def _need_loop():
+    """Most kernels have it as a module, which the first user loads."""
+    if os.path.exists("/dev/loop-control"):
+        return
+    try:
+        subprocess.run(["modprobe", "loop"], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        raise Skip("the host has no loop devices") from None
 
 
 class Faulty:
     """The loop device; fail() changes what its requests end with."""
 
     def __init__(self, size):
-        host.need_modules("loop")
+        _need_loop()
         self.file = File(size)
         self._loop = None
         try:
@@ -124,7 +169,16 @@ class Faulty:
         """An errno for all reads and writes from now on; 0: they succeed."""
         self.file.error = error
 
+    def hold(self):
+        """No request is answered from now on."""
+        self.file.hold()
+
+    def release(self):
+        """All are, also those that wait."""
+        self.file.release()
+
     def close(self):
+        self.release()
         if self._loop is not None:
             self.fail(0)
             fcntl.ioctl(self._loop, LOOP_CLR_FD)
