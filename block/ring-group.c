@@ -313,6 +313,13 @@ int ring_group_doorbell(RingGroup *group, unsigned ring)
     return restricted_ring_wakeup(get_ring(group, ring)->ring);
 }
 
+void ring_group_read_counters(RingGroup *group)
+{
+    if (group->jail) {
+        ring_jail_read_counters(group->jail);
+    }
+}
+
 void ring_group_get_counters(RingGroup *group, unsigned ring,
                              RestrictedRingCounters *counters)
 {

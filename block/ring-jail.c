@@ -29,14 +29,23 @@
 #define P_PIDFD         3
 #endif
 
-/* A question to the kernel, which may take its time; freed by the later one. */
-typedef struct Question {
-    int fdinfo;             /* a copy */
-    QemuSemaphore answered;
-    int users;              /* of this: who asks, who waits for the kernel */
-    bool ok;
+/* What the kernel said of a ring when it was asked last */
+typedef struct RingCounters {
+    bool known;
     RestrictedRingCounters counters;
-} Question;
+} RingCounters;
+
+/*
+ * A query to the kernel for all rings, which may take its time; freed by the
+ * later of its users.
+ */
+typedef struct Query {
+    QemuSemaphore answered;
+    int users;              /* who asks, and the thread that reads */
+    unsigned num;
+    int fdinfo[RING_JAIL_MAX_RINGS];    /* copies */
+    RingCounters rings[RING_JAIL_MAX_RINGS]; /* known: set last */
+} Query;
 
 struct RingJail {
     /* Protects the fields down to enabling: another thread may cancel. */
@@ -50,7 +59,8 @@ struct RingJail {
     int doorbell;           /* eventfd that the process sleeps on */
     unsigned num_rings;
     int fdinfo[RING_JAIL_MAX_RINGS];    /* -1: none */
-    Question *unanswered[RING_JAIL_MAX_RINGS];
+    RingCounters counters[RING_JAIL_MAX_RINGS];
+    Query *unanswered;      /* NULL: none */
     int64_t asking_since;   /* us; what follows is of the time since then */
     int64_t asked_us;
 };
@@ -622,82 +632,105 @@ void ring_jail_doorbell(RingJail *jail)
     }
 }
 
-static void put_question(Question *q)
+static void put_query(Query *q)
 {
     if (qatomic_fetch_dec(&q->users) == 1) {
         qemu_sem_destroy(&q->answered);
-        close(q->fdinfo);
+        for (unsigned i = 0; i < q->num; i++) {
+            if (q->fdinfo[i] >= 0) {
+                close(q->fdinfo[i]);
+            }
+        }
         g_free(q);
     }
 }
 
 static void *answer(void *opaque)
 {
-    Question *q = opaque;
+    Query *q = opaque;
 
-    q->ok = restricted_ring_read_counters(q->fdinfo, &q->counters);
+    for (unsigned i = 0; i < q->num; i++) {
+        bool known = q->fdinfo[i] >= 0 &&
+                     restricted_ring_read_counters(q->fdinfo[i],
+                                                   &q->rings[i].counters);
+
+        qatomic_store_release(&q->rings[i].known, known);
+    }
     qemu_sem_post(&q->answered);
-    put_question(q);
+    put_query(q);
     return NULL;
+}
+
+static Query *start_query(RingJail *jail)
+{
+    Query *q = g_new0(Query, 1);
+    GThread *thread;
+
+    q->users = 2;
+    q->num = jail->num_rings;
+    for (unsigned i = 0; i < q->num; i++) {
+        q->fdinfo[i] = jail->fdinfo[i] < 0 ? -1 : qemu_dup(jail->fdinfo[i]);
+    }
+    qemu_sem_init(&q->answered, 0);
+    thread = g_thread_try_new("ring-counters", answer, q, NULL);
+    if (!thread) {
+        /* Not worth more than that there are no counters. */
+        put_query(q);
+        put_query(q);
+        return NULL;
+    }
+    g_thread_unref(thread);
+    return q;
 }
 
 /*
  * In a thread: the kernel lists all completions that found the CQ full along
  * with the counters, and a guest can have made millions of these.
  */
-bool ring_jail_get_counters(RingJail *jail, unsigned index,
-                            RestrictedRingCounters *counters)
+void ring_jail_read_counters(RingJail *jail)
 {
-    Question *q = jail->unanswered[index];
     int64_t start = g_get_monotonic_time();
-    GThread *thread;
-    bool ok;
+    Query *q = jail->unanswered;
 
-    assert(index < jail->num_rings);
+    memset(jail->counters, 0, sizeof(jail->counters));
     if (start - jail->asking_since > COUNTERS_REST_MS * 1000) {
         jail->asking_since = start;
         jail->asked_us = 0;
     } else if (jail->asked_us > COUNTERS_MS * 1000) {
-        return false;
+        return;
     }
     if (q) {
         /* The kernel is still at it; what it says will be old. */
         if (qemu_sem_timedwait(&q->answered, 0) < 0) {
-            return false;
+            return;
         }
-        put_question(q);
+        put_query(q);
+        jail->unanswered = NULL;
     }
-    q = g_new(Question, 1);
-    *q = (Question) {
-        .fdinfo = dup(jail->fdinfo[index]),
-        .users = 2,
-    };
-    if (q->fdinfo < 0) {
-        g_free(q);
-        jail->unanswered[index] = NULL;
-        return false;
+    q = start_query(jail);
+    if (!q) {
+        return;
     }
-    qemu_set_cloexec(q->fdinfo);
-    qemu_sem_init(&q->answered, 0);
-    jail->unanswered[index] = NULL;
-    thread = g_thread_try_new("ring-counters", answer, q, NULL);
-    if (!thread) {
-        /* Not worth more than that there are no counters. */
-        put_question(q);
-        put_question(q);
-        return false;
+    if (qemu_sem_timedwait(&q->answered, COUNTERS_MS) < 0) {
+        jail->unanswered = q;
     }
-    g_thread_unref(thread);
-    ok = qemu_sem_timedwait(&q->answered, COUNTERS_MS) == 0;
     jail->asked_us += g_get_monotonic_time() - start;
-    if (!ok) {
-        jail->unanswered[index] = q;
-        return false;
+    for (unsigned i = 0; i < q->num; i++) {
+        if (qatomic_load_acquire(&q->rings[i].known)) {
+            jail->counters[i] = q->rings[i];
+        }
     }
-    ok = q->ok;
-    *counters = q->counters;
-    put_question(q);
-    return ok;
+    if (!jail->unanswered) {
+        put_query(q);
+    }
+}
+
+bool ring_jail_get_counters(RingJail *jail, unsigned index,
+                            RestrictedRingCounters *counters)
+{
+    assert(index < jail->num_rings);
+    *counters = jail->counters[index].counters;
+    return jail->counters[index].known;
 }
 
 pid_t ring_jail_pid(RingJail *jail)
@@ -846,9 +879,9 @@ void ring_jail_free(RingJail *jail)
         if (jail->fdinfo[i] >= 0) {
             close(jail->fdinfo[i]);
         }
-        if (jail->unanswered[i]) {
-            put_question(jail->unanswered[i]);
-        }
+    }
+    if (jail->unanswered) {
+        put_query(jail->unanswered);
     }
     if (jail->control >= 0) {
         close(jail->control);

@@ -111,8 +111,8 @@ bool virtio_blk_uring_attach_rings(VirtIOBlkUring *s, Error **errp);
  * takes down what they have done.
  */
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s);
-/* Brings ring->submitted and the like up to date. */
-void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring);
+/* Brings ring->submitted and the like of all rings up to date. */
+void virtio_blk_uring_update_counters(VirtIOBlkUring *s);
 /* What the guest's word is ahead of the kernel's last one, as of the update */
 RestrictedRingCounters virtio_blk_uring_uncounted(VirtIOBlkUringRing *ring);
 /* Requests that the kernel had in hand at the last update */

@@ -263,10 +263,10 @@ static uint64_t in_flight(VirtIOBlkUring *s)
 {
     uint64_t n = 0;
 
+    virtio_blk_uring_update_counters(s);
     for (unsigned i = 0; i < s->num_rings; i++) {
         VirtIOBlkUringRing *ring = &s->rings[i];
 
-        virtio_blk_uring_update_counters(ring);
         /* The guest's own word would tell nothing about the host. */
         if (ring->shown.from_kernel) {
             n += virtio_blk_uring_in_flight(ring);

@@ -61,7 +61,6 @@ static VirtioBlkUringRingInfo *ring_info(VirtIOBlkUringRing *ring)
     RestrictedRingCounters uncounted;
     bool from_kernel;
 
-    virtio_blk_uring_update_counters(ring);
     uncounted = virtio_blk_uring_uncounted(ring);
     from_kernel = !ring->group || ring->shown.from_kernel;
     *info = (VirtioBlkUringRingInfo) {
@@ -86,6 +85,7 @@ static void add_rings(VirtIOBlkUring *s, VirtioBlkUringInfo *info)
 {
     VirtioBlkUringRingInfoList **tail = &info->rings;
 
+    virtio_blk_uring_update_counters(s);
     for (unsigned i = 0; i < s->num_rings; i++) {
         VirtioBlkUringRingInfo *ring = ring_info(&s->rings[i]);
 

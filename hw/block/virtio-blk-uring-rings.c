@@ -268,13 +268,10 @@ static bool add_all_rings(VirtIOBlkUring *s, Error **errp)
     return true;
 }
 
-void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
+static void update_counters(VirtIOBlkUringRing *ring)
 {
     RestrictedRingCounters now;
 
-    if (!ring->group) {
-        return;
-    }
     ring_group_get_counters(ring->group, ring->number, &now);
     ring->shown = now;
     if (now.from_kernel) {
@@ -282,6 +279,24 @@ void virtio_blk_uring_update_counters(VirtIOBlkUringRing *ring)
         ring->submitted += (uint32_t)(now.submitted - ring->last.submitted);
         ring->completed += (uint32_t)(now.completed - ring->last.completed);
         ring->last = now;
+    }
+}
+
+void virtio_blk_uring_update_counters(VirtIOBlkUring *s)
+{
+    bool asked = false;
+
+    for (unsigned i = 0; i < s->num_rings; i++) {
+        VirtIOBlkUringRing *ring = &s->rings[i];
+
+        if (!ring->group) {
+            continue;
+        }
+        if (!asked) {
+            ring_group_read_counters(ring->group);
+            asked = true;
+        }
+        update_counters(ring);
     }
 }
 
@@ -309,11 +324,11 @@ uint32_t virtio_blk_uring_in_flight(VirtIOBlkUringRing *ring)
 
 void virtio_blk_uring_detach_rings(VirtIOBlkUring *s)
 {
+    virtio_blk_uring_update_counters(s);
     for (unsigned i = 0; i < s->num_rings; i++) {
         VirtIOBlkUringRing *ring = &s->rings[i];
         RestrictedRingCounters uncounted;
 
-        virtio_blk_uring_update_counters(ring);
         /* The kernel says nothing of a killed jail's, and will not any more. */
         uncounted = virtio_blk_uring_uncounted(ring);
         ring->submitted += uncounted.submitted;

@@ -460,6 +460,11 @@ static void realize(DeviceState *dev, Error **errp)
 
     parent.realize(dev, &err);
     if (err) {
+        if (s->poll_queues && VIRTIO_BLK(s)->conf.iothread_vq_mapping_list) {
+            error_prepend(&err, "iothread-vq-mapping has to cover the %u "
+                          "polled queues, which come last, too: ",
+                          s->poll_queues);
+        }
         error_propagate(errp, err);
         if (s->offered) {
             free_rings(s);

@@ -68,6 +68,8 @@ const RestrictedRingLayout *ring_group_layout(RingGroup *group, unsigned ring);
  */
 int ring_group_doorbell(RingGroup *group, unsigned ring);
 
+/* Asks the kernel for what ring_group_get_counters() tells: 100 ms at most. */
+void ring_group_read_counters(RingGroup *group);
 void ring_group_get_counters(RingGroup *group, unsigned ring,
                              RestrictedRingCounters *counters);
 

@@ -86,9 +86,14 @@ bool ring_jail_enable(RingJail *jail, Error **errp);
 void ring_jail_doorbell(RingJail *jail);
 
 /*
- * What the kernel says of ring @index; false, after 100 ms at most, if it does
- * not (no /proc where the jail was started, or the kernel is too busy with the
- * ring).
+ * Asks the kernel for the counters of all rings.  Takes 100 ms at most, also in
+ * sum over 2 s.
+ */
+void ring_jail_read_counters(RingJail *jail);
+
+/*
+ * What the kernel said of ring @index then; false if it did not (no /proc where
+ * the jail was started, or the kernel is too busy with the ring).
  */
 bool ring_jail_get_counters(RingJail *jail, unsigned index,
                             RestrictedRingCounters *counters);
