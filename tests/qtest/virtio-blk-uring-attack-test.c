@@ -38,6 +38,7 @@ static uint64_t start(QVBUSiege *s, QVirtioBlkUring *u, unsigned queues)
     qvbu_siege_begin(s, u, queues);
     qvbu_siege_start_other(s);
     qvbu_siege_start_attacker(s);
+    qvbu_siege_probe_drain(s);
     return qvbu_query_counter(u, 0, "submitted");
 }
 

@@ -184,6 +184,24 @@ void qvbu_siege_start_attacker(QVBUSiege *s)
     s->attacker.tame = !qvbu_siege_isolated(s);
 }
 
+void qvbu_siege_probe_drain(QVBUSiege *s)
+{
+    QVirtioBlkUring *u = s->u;
+    QVBUFastRing f;
+
+    qvbu_fast_init(&f, &u->rings[0], s->ram);
+    s->attacker.no_drain = qvbu_attacker_probe_drain(&s->attacker, &f);
+    if (s->attacker.no_drain) {
+        g_test_message("attack: with this kernel a drain in a chain that is "
+                       "refused stops the guest's own ring (Linux 6.12 does "
+                       "so, 6.18 does not); IOSQE_IO_DRAIN is left out");
+    }
+    qvbu_renegotiate(u, u->nrings);
+    qvbu_await(qvbu_activatable(u));
+    g_assert_cmpuint(qvbu_activate(u), ==, VIRTIO_BLK_URING_RING);
+    qvbu_attacker_look(&s->attacker);
+}
+
 void qvbu_siege_check_guard(QVBUSiege *s)
 {
     qvbu_disk_check(s->disk, QVBU_SIEGE_WRITABLE,

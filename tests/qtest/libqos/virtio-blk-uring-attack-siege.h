@@ -60,6 +60,12 @@ void qvbu_siege_start_other(QVBUSiege *s);
 /* After that, when memory is not allocated any more */
 void qvbu_siege_start_attacker(QVBUSiege *s);
 
+/*
+ * To leave out what a guest can stop its own ring with on some kernels.  The
+ * rings are others after that.
+ */
+void qvbu_siege_probe_drain(QVBUSiege *s);
+
 /* QEMU goes on answering, whatever the guest does. */
 void qvbu_siege_check_alive(QVBUSiege *s);
 void qvbu_siege_check_canary(QVBUSiege *s);

@@ -287,6 +287,11 @@ static void settle(QVBUAttacker *a, unsigned slot, struct io_uring_sqe *sqe)
     Verdict verdict = judge(a, slot, sqe);
     unsigned synchronous = RWF_DSYNC | RWF_SYNC;
 
+    if (a->no_drain && (sqe->flags & IOSQE_IO_DRAIN)) {
+        sqe->flags &= ~IOSQE_IO_DRAIN;
+        verdict = judge(a, slot, sqe);
+    }
+
     if (sqe->opcode == IORING_OP_READV && verdict.max_bytes &&
         verdict.self_destructive) {
         sqe->opcode = IORING_OP_WRITEV;
@@ -442,6 +447,54 @@ static void await_answers(QVBUAttacker *a, QVBUFastRing *f,
                     qvbu_fast_read(f, desc->cq_tail));
         }
     }
+    /*
+     * If no answer was due, nothing was taken out so far; and from a CQ that
+     * has overflowed once there comes nothing new any more.
+     */
+    while (qvbu_fast_read(f, desc->cq_tail) != f->r->cq_head &&
+           qvbu_fast_reap(f, &cqe)) {
+        check_answer(a, &cqe);
+    }
+    g_assert_false(qvbu_fast_read(f, desc->sq_flags) & IORING_SQ_CQ_OVERFLOW);
+}
+
+/* A moment, for a kernel that has nothing else to do */
+#define PROBE_US    (2 * G_USEC_PER_SEC)
+
+bool qvbu_attacker_probe_drain(QVBUAttacker *a, QVBUFastRing *f)
+{
+    static const uint8_t refused[] = {
+        IOSQE_IO_LINK,
+        IOSQE_IO_LINK | IOSQE_IO_DRAIN,
+        0,
+        IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS,
+        IOSQE_CQE_SKIP_SUCCESS,
+    };
+    const unsigned reads = 3, n = ARRAY_SIZE(refused) + reads;
+    unsigned entries = a->u->desc.sq_entries, missing = reads, i;
+    gint64 end = g_get_monotonic_time() + PROBE_US;
+    struct io_uring_cqe cqe;
+
+    for (i = 0; i < n; i++) {
+        unsigned slot = (f->r->sq_tail + i) & (entries - 1);
+        struct io_uring_sqe sqe;
+
+        qvbu_make_honest(a, slot, &sqe, 0);
+        sqe.opcode = IORING_OP_READV;
+        sqe.user_data = i;
+        if (i < ARRAY_SIZE(refused)) {
+            sqe.flags = refused[i];
+        }
+        f->sqes[slot] = sqe;
+    }
+    qvbu_fast_publish(f, n);
+    while (missing && g_get_monotonic_time() < end) {
+        if (qvbu_fast_reap(f, &cqe) && cqe.user_data >= ARRAY_SIZE(refused)) {
+            g_assert_cmpint(cqe.res, >=, 0);
+            missing--;
+        }
+    }
+    return missing;
 }
 
 uint64_t qvbu_attack(QVBUAttacker *a, QVBUFastRing *f, uint64_t count,

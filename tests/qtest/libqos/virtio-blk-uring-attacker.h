@@ -65,6 +65,8 @@ typedef struct QVBUAttacker {
     QVBURandom random;
     /* Only guest memory is named: QEMU is as good as the guest. */
     bool tame;
+    /* IOSQE_IO_DRAIN is left out, see qvbu_attacker_probe_drain(). */
+    bool no_drain;
     /*
      * Writes may change the first so many bytes of the disk.  Of those that
      * could change more, nothing is to come: they go to the disk's end.
@@ -96,6 +98,12 @@ void qvbu_attacker_init(QVBUAttacker *a, QVirtioBlkUring *u, QVBURam *ram,
                         uint64_t seed);
 /* The rings are others than before, and so may be their owner. */
 void qvbu_attacker_look(QVBUAttacker *a);
+
+/*
+ * Whether a chain that is refused, with a drain in it, stops the ring @f for
+ * good, as it does with Linux 6.12.  The ring is not to be used any more.
+ */
+bool qvbu_attacker_probe_drain(QVBUAttacker *a, QVBUFastRing *f);
 
 /* What SQEs have to call guest memory at @gpa */
 uint64_t qvbu_attacker_addr(QVBUAttacker *a, uint64_t gpa);
