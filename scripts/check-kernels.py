@@ -21,7 +21,7 @@ import time
 import check
 
 # What these groups are about is the same whatever kernel the guest has.
-OF_THE_HOST = "attack|costs|hangs|jail|start|watch"
+OF_THE_HOST = "attack|costs|hangs|jail|register-storm|start|stuck-rings|watch"
 
 STEPS = (("kernel", "fetch-kernel.sh"),
          ("module", "guest-module.sh"),

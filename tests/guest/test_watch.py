@@ -214,7 +214,8 @@ class Watch(DiskGroup):
             if not watch.missing():
                 break
         answers = dict(line.split()[:2] for line in said.splitlines())
-        # The honest driver reads the partition table when it is bound again.
+        # The honest driver reads the partition table when it is bound again, and
+        # the hostile one has tried what this kernel makes of a drain.
         ours = [line for line in watch.lines if line.tag > 1 << 32]
         # On a host that is very busy rings may begin before the watch sees them.
         missing = int(answers["submitted"]) - len(ours)

@@ -120,6 +120,7 @@ struct hostile {
 	struct hostile_window windows[HOSTILE_WINDOWS];
 	bool live;		/* rings run, and tail and head are theirs */
 	bool disordered;	/* what they answer says nothing any more */
+	bool probing;		/* what is submitted is no part of the attack */
 	bool sealed;		/* the slots' data is a pattern */
 	unsigned int num_targets;
 	u64 targets[HOSTILE_TARGETS];

@@ -227,6 +227,7 @@ static int hostile_probe_drain(struct hostile *h)
 	struct hostile_ring *ring = &h->rings[0];
 	unsigned int i, reads = 3;
 
+	h->probing = true;
 	for (i = 0; i < ARRAY_SIZE(chain) + reads; i++) {
 		struct hostile_slot *slot = &ring->slots[i];
 
@@ -243,6 +244,7 @@ static int hostile_probe_drain(struct hostile *h)
 			break;
 		}
 	}
+	h->probing = false;
 	hostile_forget_answers(h);
 	/* Of the chain not all is answered, so these rings have done. */
 	h->disordered = true;

@@ -520,6 +520,9 @@ void hostile_submit(struct hostile *h, struct hostile_ring *ring,
 	struct io_uring_sqe *sqes = ring->sqe_mem;
 
 	slot->cookie = (hostile_random(h) & ~0xffULL) | (slot - ring->slots);
+	/* By that who watches can tell them from those that are counted. */
+	if (h->probing)
+		slot->cookie &= U32_MAX;
 	slot->sqe.user_data = slot->cookie;
 	slot->busy = true;
 	sqes[ring->tail++ & (h->sq_entries - 1)] = slot->sqe;
