@@ -16,7 +16,7 @@
 
 #include "hostile.h"
 
-#define HOSTILE_NO_RAM		(1ULL << 47)	/* and nothing above it is */
+#define HOSTILE_NO_RAM		BIT_ULL(47)	/* and nothing above it is */
 #define HOSTILE_MSIX_MOST	2048U
 
 struct hostile_stormer {
@@ -72,7 +72,6 @@ static void storm_activate(struct hostile_stormer *s)
 	if (hostile_get32(s->h, path_state) == VIRTIO_BLK_URING_RING)
 		s->active++;
 }
-
 
 /* Valid places of ring @i, which other CPUs may mix up meanwhile. */
 static void storm_place(struct hostile_stormer *s, unsigned int i)
