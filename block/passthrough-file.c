@@ -246,7 +246,13 @@ void passthrough_file_correct_alignment(BlockDriverState *bs, int fd,
     if (!direct || !bs->bl.request_alignment) {
         return;
     }
-    if (read_dio_alignment(fd, &mem_align, &offset_align)) {
+    if (read_dio_alignment(fd, &mem_align, &offset_align) &&
+        (offset_align < bs->bl.request_alignment ||
+         lseek(fd, 0, SEEK_END) % offset_align == 0)) {
+        /*
+         * Not if the file ends within a block: a padded write to that would
+         * make the file larger.
+         */
         bs->bl.request_alignment = offset_align;
     }
 }
@@ -429,13 +435,16 @@ static void end_reservation(PassthroughFile *file)
         return;
     }
     file->wanted = NULL;
+    for (unsigned i = 0; i < file->num_nodes; i++) {
+        /*
+         * The next flush has something to do, if we have written.  Before that
+         * can be skipped again.
+         */
+        qatomic_inc(&file->nodes[i]->write_gen);
+    }
     WITH_QEMU_LOCK_GUARD(&reserved_lock) {
         QLIST_REMOVE(file, next);
         qatomic_dec(&num_reserved);
-    }
-    for (unsigned i = 0; i < file->num_nodes; i++) {
-        /* The next flush has something to do, if we have written. */
-        qatomic_inc(&file->nodes[i]->write_gen);
     }
 }
 

@@ -26,6 +26,7 @@ struct RingGroup {
     PassthroughFile *file;
     RingJail *jail;             /* NULL: QEMU owns the rings */
     RingJailConfig config;      /* with copies of all that it points to */
+    bool no_fds;                /* one of the copies failed */
     GArray *rings;              /* of GroupRing */
     RingGroupStarted *started;
     RingGroupEnded *ended;
@@ -48,6 +49,14 @@ static GroupRing *get_ring(RingGroup *group, unsigned ring)
 
 /* Set-up */
 
+static int copy_fd(RingGroup *group, int fd)
+{
+    int copy = qemu_dup(fd);
+
+    group->no_fds |= copy < 0;
+    return copy;
+}
+
 /* Memory and drive may be unplugged while another thread uses these. */
 static void copy_config(RingGroup *group, const RingJailConfig *config)
 {
@@ -58,9 +67,9 @@ static void copy_config(RingGroup *group, const RingJailConfig *config)
     group->config.launcher_path = g_strdup(config->launcher_path);
     group->config.cgroups = g_strdup(config->cgroups);
     group->config.launcher_fd = config->launcher_fd < 0 ? -1 :
-                                qemu_dup(config->launcher_fd);
+                                copy_fd(group, config->launcher_fd);
     for (unsigned i = 0; i < config->num_regions; i++) {
-        regions[i].fd = qemu_dup(config->regions[i].fd);
+        regions[i].fd = copy_fd(group, config->regions[i].fd);
     }
     group->config.regions = regions;
     group->config.file_fd = passthrough_file_fd(group->file);
@@ -130,7 +139,7 @@ void ring_group_add(RingGroup *group, const RestrictedRingParams *params,
     ring.params.readonly = passthrough_file_is_readonly(group->file);
     ring.params.file_fd = passthrough_file_fd(group->file);
     if (group->jail && params->event_fd >= 0) {
-        ring.params.event_fd = qemu_dup(params->event_fd);
+        ring.params.event_fd = copy_fd(group, params->event_fd);
     }
     g_array_append_val(group->rings, ring);
 }
@@ -194,6 +203,11 @@ static bool is_cancelled(RingGroup *group, Error **errp)
 
 static bool run(RingGroup *group, Error **errp)
 {
+    if (group->no_fds) {
+        error_setg(errp, "no file descriptor is left for the rings; raise the "
+                   "limit of open files (ulimit -n)");
+        return false;
+    }
     if (group->jail && !ring_jail_start(group->jail, &group->config, errp)) {
         return false;
     }
@@ -239,7 +253,7 @@ static void start_done(void *opaque)
     g_thread_join(g_steal_pointer(&group->thread));
     if (group->cancelled) {
         error_free(g_steal_pointer(&group->error));
-        ring_group_free(group);
+        ring_group_abandon(group);
         return;
     }
     free_config(group);
@@ -253,10 +267,10 @@ static void *start_thread(void *opaque)
 {
     RingGroup *group = opaque;
 
-    if (!run(group, &group->error) && group->jail &&
-        !ring_jail_cancel(group->jail)) {
-        /* Its end may take long, and nobody needs to wait for it. */
-        ring_jail_reap(group->jail);
+    if (!run(group, &group->error) && group->jail) {
+        /* Here, so that the main loop finds it ended. */
+        ring_jail_cancel(group->jail);
+        ring_jail_ended(group->jail, KILL_MS);
     }
     qemu_bh_schedule(group->done);
     return NULL;
@@ -268,7 +282,8 @@ bool ring_group_start_async(RingGroup *group, RingGroupStarted *started,
     group->started = started;
     group->ended = ended;
     group->opaque = opaque;
-    group->done = aio_bh_new(qemu_get_aio_context(), start_done, group);
+    /* A context that no nested loop of a virtual CPU's thread polls */
+    group->done = aio_bh_new(iohandler_get_aio_context(), start_done, group);
     group->thread = g_thread_try_new("ring-start", start_thread, group, NULL);
     if (!group->thread) {
         error_setg(errp, "no thread is left to start the rings; raise the "
@@ -286,8 +301,8 @@ bool ring_group_cancel(RingGroup *group)
     WITH_QEMU_LOCK_GUARD(&group->lock) {
         group->cancelled = true;
     }
-    passthrough_file_release_nodes(group->file);
     if (group->jail && !ring_jail_cancel(group->jail)) {
+        passthrough_file_release_nodes(group->file);
         return false;
     }
     /* It waits for nothing but a process that has been killed. */

@@ -236,7 +236,16 @@ static char *describe_end(RingJail *jail)
 {
     siginfo_t info = {};
 
-    if (jail->child && waitid(P_PID, jail->child, &info, WEXITED) == 0) {
+    /* It is about to end, unless its cgroup is frozen. */
+    for (unsigned i = 0; jail->child && !info.si_pid && i < 100; i++) {
+        if (i) {
+            g_usleep(1000);
+        }
+        if (waitid(P_PID, jail->child, &info, WEXITED | WNOHANG) < 0) {
+            break;
+        }
+    }
+    if (info.si_pid) {
         WITH_QEMU_LOCK_GUARD(&jail->lock) {
             jail->child = 0;
         }
@@ -795,12 +804,6 @@ static void reap_child(RingJail *jail)
     }
 }
 
-void ring_jail_reap(RingJail *jail)
-{
-    ring_jail_ended(jail, -1);
-    reap_child(jail);
-}
-
 bool ring_jail_ended(RingJail *jail, int timeout_ms)
 {
     struct pollfd pfd = { .fd = jail->pidfd, .events = POLLIN };
@@ -842,7 +845,7 @@ char *ring_jail_frozen(RingJail *jail)
     }
     lines = g_strsplit(text, "\n", -1);
     for (char **line = lines; *line; line++) {
-        /* number:controllers:path; version 2 has number 0, no controllers */
+        /* number:controllers:path; version 2 lets frozen processes die */
         g_auto(GStrv) part = g_strsplit(*line, ":", 3);
         g_autofree char *state = NULL;
 
@@ -853,12 +856,6 @@ char *ring_jail_frozen(RingJail *jail)
             state = read_cgroup("freezer", part[2], "freezer.state");
             if (state && g_str_has_prefix(state, "FR")) {
                 return g_strdup(part[2]);   /* FROZEN or FREEZING */
-            }
-        } else if (g_str_equal(part[0], "0")) {
-            state = read_cgroup("", part[2], "cgroup.events") ?:
-                    read_cgroup("unified", part[2], "cgroup.events");
-            if (state && strstr(state, "frozen 1")) {
-                return g_strdup(part[2]);
             }
         }
     }
@@ -873,7 +870,8 @@ void ring_jail_free(RingJail *jail)
         return;
     }
     ring_jail_kill(jail);
-    ring_jail_reap(jail);
+    ring_jail_ended(jail, -1);
+    reap_child(jail);
     trace_ring_jail_free(jail, g_get_monotonic_time() - start);
     for (unsigned i = 0; i < jail->num_rings; i++) {
         if (jail->fdinfo[i] >= 0) {

@@ -55,6 +55,11 @@ static void allowed_again(void *opaque)
 {
     VirtIOBlkUring *s = opaque;
 
+    if (s->state == VIRTIO_BLK_URING_STARTING) {
+        timer_mod(s->events.timer, qemu_clock_get_ms(event_clock()) +
+                                   REFILL_MS);
+        return;
+    }
     refill(&s->events);
     s->events.allowance--;
     tell(s);

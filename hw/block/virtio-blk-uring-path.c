@@ -376,7 +376,8 @@ void virtio_blk_uring_path_init(VirtIOBlkUring *s)
     s->windows = g_array_new(false, false, sizeof(VirtIOBlkUringWindow));
     s->suspend_timer = timer_new_ms(QEMU_CLOCK_REALTIME, suspend_timeout, s);
     s->lost_bh = aio_bh_new(qemu_get_aio_context(), bury_lost, s);
-    s->start_bh = aio_bh_new(qemu_get_aio_context(), start_rings, s);
+    /* A context that no nested loop of a virtual CPU's thread polls */
+    s->start_bh = aio_bh_new(iohandler_get_aio_context(), start_rings, s);
     virtio_blk_uring_retired_init(s);
     virtio_blk_uring_backoff_init(s);
 }

@@ -20,7 +20,9 @@
 #include "qemu/timer.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
+#include "hw/boards.h"
 #include "hw/virtio/virtio.h"
+#include "net/net.h"
 #include "system/system.h"
 #include "virtio-blk-uring-internal.h"
 #include "trace.h"
@@ -97,6 +99,32 @@ static int drop_pages(MemoryRegion *mr, uint64_t offset, void *host,
     }
 #endif
     return madvise(host, size, MADV_DONTNEED);
+}
+
+static int is_vhost_user(Object *obj, void *opaque)
+{
+    return g_str_has_prefix(object_get_typename(obj), "vhost-user");
+}
+
+/*
+ * Whether a process beside QEMU may have pinned guest RAM for a device of its
+ * own (SPDK, DPDK), which would not see other pages.
+ */
+static bool has_vhost_user(void)
+{
+    NetClientState *clients[64];
+    int num = qemu_find_net_clients_except(NULL, clients,
+                                           NET_CLIENT_DRIVER_NIC,
+                                           ARRAY_SIZE(clients));
+
+    for (int i = 0; i < MIN(num, ARRAY_SIZE(clients)); i++) {
+        if (clients[i]->info->type == NET_CLIENT_DRIVER_VHOST_USER) {
+            return true;
+        }
+    }
+    return num > ARRAY_SIZE(clients) ||
+           object_child_foreach_recursive(qdev_get_machine(), is_vhost_user,
+                                          NULL);
 }
 
 /*
@@ -205,7 +233,7 @@ void virtio_blk_uring_retire(VirtIOBlkUring *s, RingGroup *group,
 void virtio_blk_uring_renew_memory(VirtIOBlkUring *s)
 {
     VirtIOBlkUringRetired *r = &s->retired;
-    bool all = true;
+    bool all;
 
     if (!r->group) {
         forget_memory(r);       /* of a start that was cancelled early */
@@ -216,8 +244,9 @@ void virtio_blk_uring_renew_memory(VirtIOBlkUring *s)
     }
     r->renewed = true;
     if (!is_over(r)) {
-        for (unsigned i = 0; i < r->memory->len; i++) {
-            all &= exchange(&g_array_index(r->memory, RingMemory, i));
+        all = !has_vhost_user();
+        for (unsigned i = 0; all && i < r->memory->len; i++) {
+            all = exchange(&g_array_index(r->memory, RingMemory, i));
         }
         r->exchanged = all;
         if (!all) {

@@ -33,9 +33,12 @@ static bool attach_interrupt(VirtIOBlkUringRing *ring, Error **errp)
         event_notifier_set_handler(&ring->notifier, notify_by_config);
         return true;
     }
-    ring->vector_attached = s->transport->vector_attach(
-        s->transport_opaque, ring->index, ring->vector, &ring->notifier,
-        &ring->interrupts);
+    /* The guest may have switched MSI-X off while the rings were started. */
+    ring->vector_attached =
+        s->transport->vector_valid(s->transport_opaque, ring->vector) &&
+        s->transport->vector_attach(s->transport_opaque, ring->index,
+                                    ring->vector, &ring->notifier,
+                                    &ring->interrupts);
     if (!ring->vector_attached) {
         ring->attached = false;
         error_setg(errp, "no interrupt route is left for ring %u; use fewer "

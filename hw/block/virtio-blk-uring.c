@@ -48,6 +48,11 @@ static void ram_changed(VirtIOBlkUringRam *ram, bool lost)
     VirtIOBlkUring *s = container_of(ram, VirtIOBlkUring, ram);
 
     trace_virtio_blk_uring_ram(s, ram->windows->len, lost);
+    if (s->state == VIRTIO_BLK_URING_STARTING ||
+        virtio_blk_uring_has_rings(s)) {
+        /* A guest can move its memory about (PAM and SMRAM registers). */
+        virtio_blk_uring_backoff_guest(s);
+    }
     if (lost || s->state == VIRTIO_BLK_URING_STARTING) {
         virtio_blk_uring_revoke(s, VIRTIO_BLK_URING_REASON_MEMORY);
     } else if (s->state == VIRTIO_BLK_URING_RING) {
@@ -160,6 +165,10 @@ void virtio_blk_uring_dma_changed(VirtIOBlkUring *s)
         virtio_blk_uring_driver_gone(s);
     } else {
         virtio_blk_uring_look(s);
+        if (s->state == VIRTIO_BLK_URING_DEAD) {
+            /* Which the driver was not told when it could not listen. */
+            virtio_notify_config(VIRTIO_DEVICE(s));
+        }
     }
 }
 

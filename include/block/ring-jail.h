@@ -63,8 +63,6 @@ RingJail *ring_jail_new(const RingJailConfig *config, Error **errp);
  * has ended.
  */
 bool ring_jail_cancel(RingJail *jail);
-/* Waits until a process that was killed has ended.  Any thread. */
-void ring_jail_reap(RingJail *jail);
 
 /*
  * Creates the next ring, disabled.  Of @params, ring_mem and sqe_mem are

@@ -235,12 +235,16 @@ static long enter_cgroup(int procs)
  */
 static void insist_on_cpus(void)
 {
+    int normal = 0;     /* sched_priority of SCHED_OTHER */
+
     uint64_t cpus[8192 / 64];
     long size = SYS3(sched_getaffinity, 0, sizeof(cpus), cpus);
 
     if (size > 0) {
         SYS3(sched_setaffinity, 0, size, cpus);
     }
+    /* A priority that QEMU has is not for what a guest keeps busy. */
+    SYS3(sched_setscheduler, 0, SCHED_NORMAL, &normal);
 }
 
 /*
