@@ -9,7 +9,7 @@
  * then; another program's rings on storage that does not answer can hold that
  * up for ever.  So nobody waits for it.  Instead the guest gets other pages at
  * the addresses of its ring memory, when its driver has given that up.  Where
- * pages cannot be exchanged, that waits 100 ms at most, and there are no new
+ * pages cannot be exchanged, that waits 80 ms at most, and there are no new
  * rings before the kernel has freed the old ones.
  */
 #include "qemu/osdep.h"
@@ -31,7 +31,7 @@
 #define CHECK_SLOW_MS   500
 #define WARN_MS         2000
 /* As long as the kernel usually takes, and nobody minds */
-#define WAIT_MS         100
+#define WAIT_MS         80
 
 /* A piece of the rings' own memory */
 typedef struct RingMemory {
@@ -154,7 +154,7 @@ static bool exchange(const RingMemory *memory)
     return true;
 }
 
-/* Returns when the kernel has freed the rings, or after 100 ms. */
+/* Returns when the kernel has freed the rings, or after 80 ms. */
 static void wait_released(VirtIOBlkUringRetired *r)
 {
     int64_t start = g_get_monotonic_time();
